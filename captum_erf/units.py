@@ -1,0 +1,144 @@
+"""Units: a position of the grid with a choice of channels, or a neuron selector, as one scalar per sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, Protocol
+
+import torch
+from captum._utils.common import _verify_select_neuron
+from torch import Tensor
+
+Position = str | tuple[int | float, ...]
+Channel = None | int | str | Sequence[int] | Callable[[Tensor], Tensor]
+NeuronSelector = int | tuple[int | slice, ...] | Callable[..., Tensor]
+
+NAMED_POSITIONS = ("center", "corner", "edge")
+
+
+class SelectorError(AssertionError, ValueError):
+    """A neuron selector that does not fit the layer; an AssertionError, as Captum's are."""
+
+
+class SelectorIndexError(SelectorError, IndexError):
+    """A neuron selector that points outside the layer's output."""
+
+
+class Reader(Protocol):
+    """Makes one scalar per sample of what a layer hands over."""
+
+    def __call__(self, output: Any) -> Tensor: ...
+
+
+def resolve_position(position: Position, grid: Sequence[int]) -> tuple[int, ...]:
+    """The index of the unit that ``position`` names in a grid."""
+    if isinstance(position, str):
+        center = tuple(length // 2 for length in grid)
+        named = {"center": center, "corner": (0,) * len(grid), "edge": (0, *center[1:])}
+        if position not in named:
+            raise ValueError(f"position must be one of {NAMED_POSITIONS} or a tuple, got {position!r}.")
+        return named[position]
+    if not isinstance(position, Sequence):
+        raise TypeError(f"position must be a name or a tuple with one entry per axis, got {position!r}.")
+    if len(position) != len(grid):
+        raise ValueError(
+            f"position {tuple(position)} has {len(position)} entries, but the layer's grid {tuple(grid)} has "
+            f"{len(grid)} axes; give one entry per axis."
+        )
+    return tuple(_index(entry, length) for entry, length in zip(position, grid, strict=True))
+
+
+def _index(entry: int | float, length: int) -> int:
+    if isinstance(entry, float):
+        if not 0.0 <= entry <= 1.0:
+            raise ValueError(f"A float in position is a share of the grid in [0, 1], got {entry}.")
+        return round(entry * (length - 1))
+    index = int(entry) + length if entry < 0 else int(entry)
+    if not 0 <= index < length:
+        raise IndexError(f"position {entry} is outside an axis of {length} units; use {-length} to {length - 1}.")
+    return index
+
+
+def check_channel(channel: Channel) -> None:
+    """Refuses what can name no channels of any layer."""
+    whole = isinstance(channel, Integral) and not isinstance(channel, bool)
+    listed = isinstance(channel, Sequence) and not isinstance(channel, str) and len(channel) > 0
+    if not (channel is None or whole or listed or channel == "random" or callable(channel)):
+        raise ValueError(
+            'channel must be None, an int, a sequence of ints, "random" or a callable from (N, C) to (N,), '
+            f"got {channel!r}."
+        )
+
+
+@dataclass(frozen=True)
+class Units:
+    """Units of one layer, one per block of samples: every sample of block ``b`` is read at ``positions[b]``.
+
+    The batch holds ``len(positions)`` blocks of equal length, so that crops around several units can share a pass.
+    """
+
+    positions: tuple[Position, ...] = ("center",)
+    channel: Channel = None
+
+    def __call__(self, output: Tensor) -> Tensor:
+        indices = [resolve_position(position, output.shape[2:]) for position in self.positions]
+        blocks = output.chunk(len(indices))
+        values = [block[(slice(None), slice(None), *index)] for block, index in zip(blocks, indices, strict=True)]
+        return read_channels(torch.cat(values), self.channel)
+
+
+def read_channels(values: Tensor, channel: Channel) -> Tensor:
+    """One scalar per sample from a unit's values ``(N, C)``."""
+    if channel is None:
+        return values.sum(1)
+    if isinstance(channel, str):
+        signs = torch.randint(0, 2, values.shape).to(values) * 2 - 1
+        return (values * signs).sum(1)
+    if callable(channel):
+        return _one_per_sample(channel(values), len(values), "channel")
+    chosen = [channel] if isinstance(channel, Integral) else list(channel)
+    count = values.shape[1]
+    outside = [index for index in chosen if not -count <= index < count]
+    if outside:
+        raise IndexError(f"channel {outside[0]} is outside the layer's {count} channels; use 0 to {count - 1}.")
+    return values[:, chosen].sum(1)
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The neurons that Captum's ``neuron_selector`` picks, one scalar per sample."""
+
+    selector: NeuronSelector
+
+    def __call__(self, output: Any) -> Tensor:
+        outputs = tuple(output) if isinstance(output, (tuple, list)) else (output,)
+        try:
+            selected = _verify_select_neuron(outputs, self.selector)
+        except IndexError as error:
+            raise SelectorIndexError(self._message(outputs, error)) from error
+        except AssertionError as error:
+            raise SelectorError(self._message(outputs, error)) from error
+        samples = len(outputs[0])
+        if callable(self.selector):
+            return _one_per_sample(selected, samples, "neuron_selector")
+        if selected.shape != (samples,):
+            missing = outputs[0].ndim - 1
+            raise SelectorError(
+                f"neuron_selector {self.selector!r} leaves values of shape {tuple(selected.shape)} for {samples} "
+                f"samples of an output of shape {tuple(outputs[0].shape)}; give an index or a slice for each of the "
+                f"{missing} axes after the batch."
+            )
+        return selected
+
+    def _message(self, outputs: tuple[Any, ...], error: Exception) -> str:
+        shapes = [tuple(item.shape) if isinstance(item, Tensor) else type(item).__name__ for item in outputs]
+        return f"neuron_selector {self.selector!r} does not fit the layer's output of shape {shapes}: {error}"
+
+
+def _one_per_sample(scalars: Any, samples: int, name: str) -> Tensor:
+    if not isinstance(scalars, Tensor) or scalars.shape not in ((samples,), (samples, 1)):
+        got = tuple(scalars.shape) if isinstance(scalars, Tensor) else type(scalars).__name__
+        raise SelectorError(f"The callable {name} must return one scalar per sample, shape ({samples},), got {got}.")
+    return scalars.reshape(samples)
