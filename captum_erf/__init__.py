@@ -1,8 +1,22 @@
 """Effective receptive fields of PyTorch networks (Luo et al., NeurIPS 2016) as a Captum attribution."""
 
+from . import summaries, theory
+from .accumulator import ERFAccumulator
 from .attribution import EffectiveReceptiveField
+from .erfmap import ERFMap
+from .geometry import TheoreticalReceptiveField, theoretical_receptive_field
 from .layouts import channels_last, tokens
 
 __version__ = "0.1.0"
 
-__all__ = ["EffectiveReceptiveField", "channels_last", "tokens"]
+__all__ = [
+    "ERFAccumulator",
+    "ERFMap",
+    "EffectiveReceptiveField",
+    "TheoreticalReceptiveField",
+    "channels_last",
+    "summaries",
+    "theoretical_receptive_field",
+    "theory",
+    "tokens",
+]

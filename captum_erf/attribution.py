@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -14,9 +14,14 @@ from captum.log import log_usage
 from torch import Tensor
 from torch.nn import Module
 
-from .gradients import Network, gradients_enabled, unit_gradients
+from .accumulator import ERFAccumulator
+from .batches import Batches
+from .erfmap import ERFMap
+from .gradients import Magnitude, Network, check_magnitude, gradients_enabled, unit_gradients
 from .layers import ForwardFunc, all_modules, find_layers, mixes_samples, model_device, unchanged
 from .layouts import Layout
+from .loops import run_through
+from .measurement import Measurement
 from .units import Channel, NeuronSelector, Position, Reader, Selected, SelectorError, Units, check_channel
 
 
@@ -67,6 +72,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         LayerAttribution.__init__(self, forward_func, modules[0] if single else modules, device_ids)
         GradientAttribution.__init__(self, forward_func)
         self.layout = layout
+        self._cache: dict[Any, Any] = {}
 
     @log_usage()  # type: ignore[untyped-decorator]
     def attribute(
@@ -132,10 +138,210 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
                 network, [[reader]] * len(self._layers), placed, to_device(arguments, model_device(modules))
             ):
                 shaped = tuple(
-                    _attribution(gradient, tensor, abs) for gradient, tensor in zip(gradients, tensors, strict=True)
+                    _attribution(gradient, tensor, abs)
+                    for gradient, tensor in zip(gradients, tensors, strict=True)
                 )
                 found[place] = _format_output(is_tuple, shaped)
         return found[0] if self._single else found
+
+    def aggregate(
+        self,
+        dataloader: Iterable[Any],
+        *,
+        position: Position = "center",
+        channel: Channel = None,
+        neuron_selector: NeuronSelector | None = None,
+        magnitude: Magnitude = "abs",
+        additional_forward_args: Any = None,
+        get_inputs: Callable[[Any], Any] | None = None,
+        input_index: int = 0,
+        max_samples: int | None = None,
+        target_error: float | None = None,
+        window: str | bool = "auto",
+        autocast: torch.dtype | None = None,
+        eval_mode: bool = True,
+        nonfinite: str = "raise",
+        groups: int = 10,
+        show_progress: bool = False,
+    ) -> ERFMap:
+        r"""
+        Effective receptive field of one unit: the mean of its sample maps over a data loader.
+
+        In an initialised ``torch.distributed`` job every rank passes its own shard and gets the whole result.
+
+        Args:
+            dataloader (Iterable): Batches: tensors, or tuples and lists whose first item is the inputs, of shape
+                ``(N, C_in, *size)`` with one to three spatial axes of one size throughout.
+            position (str or tuple): The unit, as in :meth:`attribute`.
+            channel, neuron_selector: As in :meth:`attribute`. With a ``neuron_selector`` the whole input is used and
+                ``position`` only names the unit whose geometry the result carries.
+            magnitude (str or Callable): ``"abs"``, ``"square"``, ``"positive"`` or ``"signed"``, summed over the
+                input's channels, or a callable from the gradient ``(N, C_in, *size)`` to sample maps ``(N, *size)``.
+            additional_forward_args (Any or Callable): Further arguments of ``forward_func``, or a function that takes
+                them from the batch.
+            get_inputs (Callable, optional): Takes the inputs, a tensor or a tuple of tensors, from the batch.
+            input_index (int): Which of several inputs the map is of.
+            max_samples (int, optional): Stop after this many samples, over all ranks.
+            target_error (float, optional): Stop once the relative standard error of ``radius(0.5)`` is at or below
+                it; looked at from two samples a group on.
+            window (str or bool): ``"auto"`` works on the smallest exact part of the input and checks itself on the
+                first batch; False always takes the whole input.
+            autocast (torch.dtype, optional): Precision of the passes; sums stay float64.
+            eval_mode (bool): Measure in evaluation mode; every module's own flag comes back afterwards.
+            nonfinite (str): ``"raise"``, or ``"skip"`` to leave out and count samples whose gradient is not finite.
+            groups (int): Groups of samples for the standard errors.
+            show_progress (bool): Show a tqdm bar.
+
+        Returns:
+            *ERFMap*
+
+        Raises:
+            ValueError: The class was made with a list of layers (use :meth:`sweep`), the loader is empty, inputs change
+                their size, or all samples are dead.
+            FloatingPointError: A gradient is not finite.
+
+        Examples::
+
+            >>> import torch
+            >>> from torch import nn
+            >>> from captum_erf import EffectiveReceptiveField
+            >>> model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1))
+            >>> field = EffectiveReceptiveField(model, "2").aggregate(torch.randn(4, 8, 3, 32, 32))
+            >>> field.num_samples, field.theoretical.size, field.center
+            (32, (5, 5), (16.0, 16.0))
+        """
+        if not self._single:
+            raise ValueError(
+                f"aggregate is for one layer, this object has {len(self._layers)}; use sweep, which returns a list."
+            )
+        fields = self.sweep(
+            dataloader,
+            positions=(position,),
+            channel=channel,
+            neuron_selector=neuron_selector,
+            magnitude=magnitude,
+            additional_forward_args=additional_forward_args,
+            get_inputs=get_inputs,
+            input_index=input_index,
+            window=window,
+            autocast=autocast,
+            eval_mode=eval_mode,
+            nonfinite=nonfinite,
+            groups=groups,
+            max_samples=max_samples,
+            target_error=target_error,
+            show_progress=show_progress,
+        )
+        return fields[0]
+
+    def sweep(
+        self,
+        dataloader: Iterable[Any],
+        *,
+        positions: Sequence[Position] = ("center",),
+        channel: Channel = None,
+        neuron_selector: NeuronSelector | None = None,
+        magnitude: Magnitude = "abs",
+        additional_forward_args: Any = None,
+        get_inputs: Callable[[Any], Any] | None = None,
+        input_index: int = 0,
+        max_samples: int | None = None,
+        target_error: float | None = None,
+        window: str | bool = "auto",
+        autocast: torch.dtype | None = None,
+        eval_mode: bool = True,
+        nonfinite: str = "raise",
+        groups: int = 10,
+        show_progress: bool = False,
+    ) -> list[ERFMap]:
+        r"""
+        Effective receptive fields of all layers and positions, in shared passes over the data.
+
+        Args:
+            dataloader (Iterable): Batches, as in :meth:`aggregate`.
+            positions (Sequence): Units to measure in each layer.
+            channel, ..., show_progress: As in :meth:`aggregate`.
+
+        Returns:
+            *list[ERFMap]*, layer by layer, position by position.
+
+        Examples::
+
+            >>> import torch
+            >>> from torch import nn
+            >>> from captum_erf import EffectiveReceptiveField
+            >>> model = nn.Sequential(nn.Conv1d(1, 1, 3), nn.Conv1d(1, 1, 3))
+            >>> erf = EffectiveReceptiveField(model, ["0", "1"])
+            >>> fields = erf.sweep([torch.randn(4, 1, 32)], positions=["center", "corner"])
+            >>> [(field.layer, field.position, field.theoretical.size) for field in fields]
+            [('0', (15,), (3,)), ('0', (0,), (3,)), ('1', (14,), (5,)), ('1', (0,), (5,))]
+        """
+        accumulator = self.accumulator(
+            positions=positions,
+            channel=channel,
+            neuron_selector=neuron_selector,
+            magnitude=magnitude,
+            additional_forward_args=additional_forward_args,
+            get_inputs=get_inputs,
+            input_index=input_index,
+            window=window,
+            autocast=autocast,
+            eval_mode=eval_mode,
+            nonfinite=nonfinite,
+            groups=groups,
+        )
+        return run_through(
+            accumulator,
+            dataloader,
+            max_samples=max_samples,
+            target_error=target_error,
+            show_progress=show_progress,
+        )
+
+    def accumulator(
+        self,
+        *,
+        positions: Sequence[Position] = ("center",),
+        channel: Channel = None,
+        neuron_selector: NeuronSelector | None = None,
+        magnitude: Magnitude = "abs",
+        additional_forward_args: Any = None,
+        get_inputs: Callable[[Any], Any] | None = None,
+        input_index: int = 0,
+        window: str | bool = "auto",
+        autocast: torch.dtype | None = None,
+        eval_mode: bool = True,
+        nonfinite: str = "raise",
+        groups: int = 10,
+    ) -> ERFAccumulator:
+        r"""
+        Streaming state for a loop of one's own; keywords as in :meth:`aggregate`.
+
+        Returns:
+            *ERFAccumulator* with ``update``, ``merge``, ``all_reduce``, ``compute``, ``state_dict`` and
+            ``load_state_dict``.
+        """
+        check_channel(channel)
+        check_magnitude(magnitude)
+        make_reader(neuron_selector, "center", channel)
+        if window not in ("auto", False):
+            raise ValueError(f'window must be "auto" or False, got {window!r}.')
+        if not positions:
+            raise ValueError('positions is empty; name at least one unit, such as ("center",).')
+        measurement = Measurement(
+            self._network(),
+            tuple(positions),
+            channel,
+            neuron_selector,
+            magnitude,
+            window,
+            autocast,
+            eval_mode,
+            input_index,
+            self._cache,
+        )
+        batches = Batches(get_inputs, additional_forward_args, input_index)
+        return ERFAccumulator(measurement, batches, groups=groups, nonfinite=nonfinite)
 
     def _network(self, *, layer_input: bool = False) -> Network:
         device_ids = None if self.device_ids is None else tuple(self.device_ids)
@@ -156,7 +362,9 @@ def make_reader(neuron_selector: NeuronSelector | None, position: Position, chan
 
 def to_device(items: tuple[Any, ...], device: torch.device | None) -> tuple[Any, ...]:
     """Tensors moved to the model's device, everything else as it is."""
-    return tuple(item.to(device) if isinstance(item, Tensor) and device is not None else item for item in items)
+    return tuple(
+        item.to(device) if isinstance(item, Tensor) and device is not None else item for item in items
+    )
 
 
 def _attribution(gradient: Tensor | None, tensor: Tensor, absolute: bool) -> Tensor:

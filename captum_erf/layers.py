@@ -37,7 +37,9 @@ def _find_layer(forward_func: ForwardFunc, layer: Module | str) -> Layer:
     if isinstance(layer, str):
         return Layer(layer, _module_by_name(forward_func, layer))
     if not isinstance(layer, Module):
-        raise TypeError(f"layer must be a Module, a dotted name or a list of these, got {type(layer).__name__}.")
+        raise TypeError(
+            f"layer must be a Module, a dotted name or a list of these, got {type(layer).__name__}."
+        )
     root = unwrap(forward_func)
     names = {module: name for name, module in root.named_modules()} if isinstance(root, Module) else {}
     return Layer(names.get(layer) or type(layer).__name__, layer)
@@ -62,7 +64,11 @@ def _module_by_name(forward_func: ForwardFunc, name: str) -> Module:
 def unwrap(forward_func: ForwardFunc) -> ForwardFunc:
     """The network inside DistributedDataParallel and ``torch.compile``: a gradient needs neither."""
     while isinstance(forward_func, DistributedDataParallel) or hasattr(forward_func, "_orig_mod"):
-        inner = forward_func.module if isinstance(forward_func, DistributedDataParallel) else forward_func._orig_mod
+        inner = (
+            forward_func.module
+            if isinstance(forward_func, DistributedDataParallel)
+            else forward_func._orig_mod
+        )
         forward_func = inner
     return forward_func
 
@@ -163,7 +169,9 @@ def _join(outputs: dict[torch.device | None, Any], device_ids: list[int]) -> Any
         return parts[0][1]
     parts.sort(key=lambda part: device_ids.index(part[0].index) if part[0] is not None else 0)
     first = parts[0][0]
-    return tree_map(lambda *items: torch.cat([item.to(first) for item in items]), *(part for _, part in parts))
+    return tree_map(
+        lambda *items: torch.cat([item.to(first) for item in items]), *(part for _, part in parts)
+    )
 
 
 @contextmanager
@@ -198,7 +206,9 @@ def _roots(forward_func: ForwardFunc) -> list[Module]:
     if not inspect.isfunction(forward_func):
         return []
     names = inspect.getclosurevars(forward_func)
-    return [value for value in (*names.nonlocals.values(), *names.globals.values()) if isinstance(value, Module)]
+    return [
+        value for value in (*names.nonlocals.values(), *names.globals.values()) if isinstance(value, Module)
+    ]
 
 
 @contextmanager
@@ -246,3 +256,24 @@ def mixes_samples(modules: Sequence[Module]) -> list[str]:
 
 def _uses_batch(norm: Any) -> bool:
     return bool(norm.training or (norm.running_mean is None and norm.running_var is None))
+
+
+def layer_shapes(model: Module, inputs: Tensor) -> dict[str, tuple[int, ...] | None]:
+    """Shapes of what the modules hand over, in the order in which they finish; None for what is no tensor.
+
+    Modules that do not run are left out. The whole network runs, in eval mode.
+    """
+    shapes: dict[str, tuple[int, ...] | None] = {}
+
+    def note(name: str, _module: Module, _args: Any, output: Any) -> None:
+        shapes.pop(name, None)
+        shapes[name] = tuple(output.shape) if isinstance(output, Tensor) else None
+
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            stack.callback(module.register_forward_hook(functools.partial(note, name)).remove)
+        stack.enter_context(unchanged(list(model.modules()), eval_mode=True))
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(_eager())
+        model(inputs)
+    return shapes

@@ -1,8 +1,8 @@
 """Closed forms to check a measurement against (Luo et al., NeurIPS 2016, section 2).
 
-A stack of convolutions whose weights are all equal has a known effective receptive field: the coefficients of a polynomial,
-which tend to a Gaussian whose variance is the sum of the layers' variances. The functions here give that map, its sigma and
-the theoretical receptive field of the same chain.
+A stack of convolutions whose weights are all equal has a known effective receptive field: the
+coefficients of a polynomial, which tend to a Gaussian whose variance is the sum of the layers'
+variances. The functions here give that map, its sigma and the theoretical receptive field.
 """
 
 from collections.abc import Sequence
@@ -16,21 +16,21 @@ Layer = tuple[Size, Size, Size]
 
 
 def uniform_stack(num_layers: int, kernel_size: int, num_dims: int = 2) -> NDArray[np.float64]:
-    """Gives the exact effective receptive field of stacked all-ones convolutions, stride 1.
+    """Gives the exact effective receptive field of stacked all-ones convolutions of stride 1.
 
-    On each axis these are the coefficients of ((1 + x + ... + x^(k-1)) / k)^n (Luo et al., 2016, section 2.1), reckoned in
-    whole numbers and rounded once; the map is their outer product.
+    On each axis it is the coefficients of ((1 + x + ... + x^(k-1)) / k)^n (Luo et al., 2016,
+    section 2.1), reckoned in whole numbers and rounded once; the map is their outer product.
 
     Args:
-        num_layers: n, the number of convolutions; none gives a single pixel.
+        num_layers: n, the number of convolutions; 0 gives a single pixel.
         kernel_size: k, the side of every kernel in pixels.
         num_dims: number of spatial dimensions.
 
     Returns:
-        Array with ``num_layers * (kernel_size - 1) + 1`` pixels on each of ``num_dims`` axes; it sums to 1.
+        Map with ``num_layers * (kernel_size - 1) + 1`` pixels on each of ``num_dims`` axes; it sums to 1.
 
     Raises:
-        ValueError: if a count is too small.
+        ValueError: if a number is too small.
 
     Examples::
 
@@ -44,9 +44,8 @@ def uniform_stack(num_layers: int, kernel_size: int, num_dims: int = 2) -> NDArr
             f"got num_layers={num_layers}, kernel_size={kernel_size}, num_dims={num_dims}; "
             "expected num_layers of at least 0, and kernel_size and num_dims of at least 1"
         )
-    coefficients = np.array([1], dtype=object)
-    for _ in range(num_layers):
-        coefficients = np.convolve(coefficients, np.array([1] * kernel_size, dtype=object))
+    kernel = np.array([1] * kernel_size, dtype=object)
+    coefficients = reduce(np.convolve, [kernel] * num_layers, np.array([1], dtype=object))
     line = (coefficients / kernel_size**num_layers).astype(np.float64)
     return reduce(np.multiply.outer, [line] * num_dims)
 
@@ -54,17 +53,19 @@ def uniform_stack(num_layers: int, kernel_size: int, num_dims: int = 2) -> NDArr
 def gaussian_sigma(layers: Sequence[Layer]) -> float | tuple[float, ...]:
     """Gives the standard deviation, in input pixels, of the field of a chain of all-ones convolutions.
 
-    sigma^2 is the sum over layers of (jump * dilation)^2 * (kernel^2 - 1) / 12, jump being the product of the strides before
-    the layer. For n equal layers of stride 1 this is sqrt(n * (k^2 - 1) / 12) (Luo et al., 2016, section 2.2).
+    sigma^2 is the sum over layers of (jump * dilation)^2 * (kernel^2 - 1) / 12, where jump is the
+    product of the strides before the layer. For n equal layers of stride 1 this is
+    sqrt(n * (k^2 - 1) / 12) (Luo et al., 2016, section 2).
 
     Args:
-        layers: ``(kernel, stride, dilation)`` of each layer, input first; each an int, or a tuple with one int per axis.
+        layers: ``(kernel, stride, dilation)`` of each layer, input first; each an int, or a tuple with
+            one int per axis.
 
     Returns:
-        One float where every entry is an int; a tuple with one float per axis where any entry is a tuple.
+        One float where every entry is an int; a tuple with one float per axis where any is a tuple.
 
     Raises:
-        ValueError: if an entry is below 1, or the tuples differ in length.
+        ValueError: if a layer is not such a triple, an entry is below 1, or tuples differ in length.
 
     Examples::
 
@@ -79,18 +80,20 @@ def gaussian_sigma(layers: Sequence[Layer]) -> float | tuple[float, ...]:
 
 
 def theoretical_size(layers: Sequence[Layer]) -> int | tuple[int, ...]:
-    """Gives the side, in input pixels, of the theoretical receptive field of a chain of convolutions or poolings.
+    """Gives the side, in input pixels, of the theoretical receptive field of a chain of layers.
 
-    It is 1 plus the sum over layers of jump * dilation * (kernel - 1), jump being the product of the strides before the layer.
+    It is 1 plus the sum over layers of jump * dilation * (kernel - 1), where jump is the product of
+    the strides before the layer.
 
     Args:
-        layers: ``(kernel, stride, dilation)`` of each layer, input first; each an int, or a tuple with one int per axis.
+        layers: ``(kernel, stride, dilation)`` of each convolution or pooling, input first; each an int,
+            or a tuple with one int per axis.
 
     Returns:
-        One int where every entry is an int; a tuple with one int per axis where any entry is a tuple.
+        One int where every entry is an int; a tuple with one int per axis where any is a tuple.
 
     Raises:
-        ValueError: if an entry is below 1, or the tuples differ in length.
+        ValueError: if a layer is not such a triple, an entry is below 1, or tuples differ in length.
 
     Examples::
 
@@ -105,23 +108,18 @@ def theoretical_size(layers: Sequence[Layer]) -> int | tuple[int, ...]:
 
 
 def _chain(layers: Sequence[Layer]) -> tuple[NDArray[np.int64], NDArray[np.int64], bool]:
-    """Kernels and steps (jump * dilation) of shape (layers, axes), and whether any entry was given per axis."""
+    """Kernels and steps (jump * dilation), both (layers, axes), and whether any was given per axis."""
     if any(not isinstance(layer, Sequence) or len(layer) != 3 for layer in layers):
-        raise ValueError(f"got {list(layers)!r}; expected (kernel, stride, dilation) for each layer")
-    lengths = {len(entry) for layer in layers for entry in layer if not isinstance(entry, int)}
+        raise ValueError(f"got {list(layers)!r}; expected one (kernel, stride, dilation) for each layer")
+    lengths = {len(entry) for layer in layers for entry in layer if isinstance(entry, Sequence)}
     if len(lengths) > 1:
-        raise ValueError(
-            f"got entries for {sorted(lengths)} axes; expected every tuple to have one int per axis"
-        )
-    num_dims = lengths.pop() if lengths else 0
-    rows = [[np.broadcast_to(entry, max(num_dims, 1)) for entry in layer] for layer in layers]
-    table = np.array(rows, dtype=np.int64).reshape(len(layers), 3, max(num_dims, 1))
+        raise ValueError(f"got entries for {sorted(lengths)} axes; expected one int per axis in every tuple")
+    num_dims = max(lengths, default=1)
+    rows = [[np.broadcast_to(entry, num_dims) for entry in layer] for layer in layers]
+    table = np.array(rows, dtype=np.int64).reshape(-1, 3, num_dims)
     if (table < 1).any():
         raise ValueError(f"got {list(layers)!r}; expected kernels, strides and dilations of at least 1")
-    kernels, strides, dilations = table[:, 0], table[:, 1], table[:, 2]
-    jumps = (
-        np.cumprod(np.concatenate([np.ones_like(strides[:1]), strides[:-1]]), axis=0)
-        if len(layers)
-        else strides
-    )
-    return kernels, jumps * dilations, num_dims > 0
+    kernels, strides, dilations = table.transpose(1, 0, 2)
+    jumps = np.ones_like(strides)
+    jumps[1:] = np.cumprod(strides[:-1], axis=0)
+    return kernels, jumps * dilations, bool(lengths)

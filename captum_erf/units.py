@@ -57,7 +57,9 @@ def _index(entry: int | float, length: int) -> int:
         return round(entry * (length - 1))
     index = int(entry) + length if entry < 0 else int(entry)
     if not 0 <= index < length:
-        raise IndexError(f"position {entry} is outside an axis of {length} units; use {-length} to {length - 1}.")
+        raise IndexError(
+            f"position {entry} is outside an axis of {length} units; use {-length} to {length - 1}."
+        )
     return index
 
 
@@ -85,7 +87,9 @@ class Units:
     def __call__(self, output: Tensor) -> Tensor:
         indices = [resolve_position(position, output.shape[2:]) for position in self.positions]
         blocks = output.chunk(len(indices))
-        values = [block[(slice(None), slice(None), *index)] for block, index in zip(blocks, indices, strict=True)]
+        values = [
+            block[(slice(None), slice(None), *index)] for block, index in zip(blocks, indices, strict=True)
+        ]
         return read_channels(torch.cat(values), self.channel)
 
 
@@ -102,7 +106,9 @@ def read_channels(values: Tensor, channel: Channel) -> Tensor:
     count = values.shape[1]
     outside = [index for index in chosen if not -count <= index < count]
     if outside:
-        raise IndexError(f"channel {outside[0]} is outside the layer's {count} channels; use 0 to {count - 1}.")
+        raise IndexError(
+            f"channel {outside[0]} is outside the layer's {count} channels; use 0 to {count - 1}."
+        )
     return values[:, chosen].sum(1)
 
 
@@ -140,5 +146,7 @@ class Selected:
 def _one_per_sample(scalars: Any, samples: int, name: str) -> Tensor:
     if not isinstance(scalars, Tensor) or scalars.shape not in ((samples,), (samples, 1)):
         got = tuple(scalars.shape) if isinstance(scalars, Tensor) else type(scalars).__name__
-        raise SelectorError(f"The callable {name} must return one scalar per sample, shape ({samples},), got {got}.")
+        raise SelectorError(
+            f"The callable {name} must return one scalar per sample, shape ({samples},), got {got}."
+        )
     return scalars.reshape(samples)

@@ -1,0 +1,353 @@
+"""Streaming state of a measurement: sums of sample maps by group, for every layer and position."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from operator import add, le
+from typing import Any
+
+from . import distributed
+from .batches import Batches
+from .erfmap import ERFMap
+from .geometry import TheoreticalReceptiveField
+from .groupsums import GroupSums, finite_samples
+from .layers import all_modules, model_device
+from .measurement import Measurement, SampleMaps, Target
+from .recipes import describe
+
+STATE_VERSION = 1
+Unit = tuple[str, TheoreticalReceptiveField | None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One unit of one layer, and what has been summed up for it."""
+
+    layer: str
+    theoretical: TheoreticalReceptiveField | None
+    sums: GroupSums
+
+
+class ERFAccumulator:
+    r"""
+    Streaming state of a measurement, made by ``EffectiveReceptiveField.accumulator``.
+
+    Sums are kept in float64 (float32 where the device has none) by group of samples; a sample's group is its
+    running number modulo the number of groups. An update that fails changes nothing.
+
+    Examples::
+
+        >>> import torch
+        >>> from torch import nn
+        >>> from captum_erf import EffectiveReceptiveField
+        >>> erf = EffectiveReceptiveField(nn.Conv1d(1, 1, 3, padding=1), layer="")
+        >>> first, second = erf.accumulator(), erf.accumulator()
+        >>> first.update(torch.randn(4, 1, 9))
+        >>> second.update(torch.randn(2, 1, 9))
+        >>> first.merge(second)
+        >>> first.compute()[0].num_samples
+        6
+    """
+
+    def __init__(
+        self, measurement: Measurement, batches: Batches, *, groups: int = 10, nonfinite: str = "raise"
+    ) -> None:
+        if groups < 1:
+            raise ValueError(
+                f"groups must be 1 or more, got {groups}; 10 is the usual number for a jackknife."
+            )
+        if nonfinite not in ("raise", "skip"):
+            raise ValueError(f'nonfinite must be "raise" or "skip", got {nonfinite!r}.')
+        self._measurement = measurement
+        self._batches = batches
+        self._groups = groups
+        self._nonfinite = nonfinite
+        self._recipe = describe(measurement, groups=groups, nonfinite=nonfinite)
+        self._input_shape: tuple[int, ...] | None = None
+        self._targets: list[Target] = []
+        self._entries: list[Entry] = []
+        self._num_seen = 0
+        self._num_batches = 0
+
+    @property
+    def groups(self) -> int:
+        """Number of groups of samples."""
+        return self._groups
+
+    @property
+    def num_samples(self) -> int:
+        """Number of samples seen so far, those with a non-finite gradient included."""
+        return self._num_seen
+
+    def update(self, batch: Any, *, limit: int | None = None) -> None:
+        r"""
+        Adds a batch.
+
+        Args:
+            batch (Any): A tensor, or a tuple or list whose first item is the inputs, or what ``get_inputs`` makes
+                inputs of.
+            limit (int, optional): Take no more than this many of the batch's samples.
+
+        Raises:
+            TypeError: The batch holds no floating-point tensor where inputs were looked for.
+            ValueError: The inputs have another size than those before.
+            FloatingPointError: A gradient is not finite (with ``nonfinite="raise"``).
+        """
+        network = self._measurement.network
+        device = model_device(all_modules(network.forward_func, network.layers))
+        inputs, arguments = self._batches.read(batch, device, limit)
+        shape = tuple(inputs[self._measurement.input_index].shape)
+        self._check_shape(shape[1:])
+        with self._measurement.running():
+            targets = self._targets or self._measurement.targets(inputs, arguments)
+            maps = self._measurement.maps(targets, inputs, arguments)
+        if self._nonfinite == "raise":
+            self._check_finite(targets, maps)
+        self._open([(network.layers[target.place].name, target.theoretical) for target in targets], shape[1:])
+        self._targets = targets
+        for entry, found in zip(self._entries, maps, strict=True):
+            entry.sums.add(found.values.detach(), found.offset, self._num_seen)
+        self._num_seen += shape[0]
+        self._num_batches += 1
+
+    def merge(self, other: ERFAccumulator) -> None:
+        r"""
+        Adds what another accumulator of the same measurement has summed up, as if its samples came after these.
+
+        Raises:
+            ValueError: The other one measures something else; nothing is changed.
+        """
+        if not isinstance(other, ERFAccumulator):
+            raise TypeError(f"merge takes an ERFAccumulator, got a {type(other).__name__}.")
+        self._add(other._header(), [entry.sums for entry in other._entries])
+
+    def all_reduce(self, process_group: Any = None) -> None:
+        r"""
+        Adds up the ranks of an initialised ``torch.distributed`` job, so that every rank holds the whole, as if
+        the samples of rank 0 came first, then those of rank 1, and so on.
+
+        Ranks may have seen any number of samples, none included. Call it once, on every rank, at the end.
+
+        Raises:
+            ValueError: The ranks measure different things; raised on every rank.
+        """
+        headers = distributed.gather(self._header(), process_group)
+        filled = [header for header in headers if header["entries"]]
+        if not filled:
+            return
+        for header in headers:
+            _check_same(filled[0], header)
+        self._open_from(filled[0])
+        numbers = [header["num_seen"] for header in headers]
+        before = sum(numbers[: distributed.rank_in(process_group)])
+        for entry in self._entries:
+            entry.sums.spread_over(self._size())
+        self._entries = [
+            replace(entry, sums=distributed.add_up(entry.sums.numbered_from(before), process_group))
+            for entry in self._entries
+        ]
+        self._num_seen = sum(numbers)
+
+    def compute(self) -> list[ERFMap]:
+        r"""
+        The maps so far, layer by layer, position by position.
+
+        Raises:
+            ValueError: No sample has been seen, or all samples of a unit are dead or not finite.
+        """
+        if not self._entries or self._num_seen == 0:
+            raise ValueError(
+                "No samples were measured: the data loader gave no batch. Check the folder or data set behind it."
+            )
+        routes: list[str | None] = [_route(target) for target in self._targets] or [None] * len(self._entries)
+        return [self._map(entry, route) for entry, route in zip(self._entries, routes, strict=True)]
+
+    def state_dict(self) -> dict[str, Any]:
+        r"""
+        The state as tensors, strings and numbers alone, so that ``torch.load(path, weights_only=True)`` reads it.
+        """
+        sums = [entry.sums for entry in self._entries]
+        return {
+            "header": json.dumps(self._header()),
+            "sums": [item.sums.cpu() for item in sums],
+            "counts": [item.counts.clone() for item in sums],
+            "offsets": [list(item.offset) for item in sums],
+            "num_dead": [item.num_dead for item in sums],
+            "num_nonfinite": [item.num_nonfinite for item in sums],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        r"""
+        Replaces the state by a saved one of the same measurement.
+
+        Raises:
+            ValueError: The state is damaged, foreign, or of another measurement or version; nothing is changed.
+        """
+        header, sums = _read_state(state)
+        fresh = ERFAccumulator(
+            self._measurement, self._batches, groups=self._groups, nonfinite=self._nonfinite
+        )
+        fresh._add(header, sums)
+        fresh._num_batches = header["num_batches"]
+        vars(self).update(vars(fresh))
+
+    def _header(self) -> dict[str, Any]:
+        entries = [
+            {"layer": entry.layer, "theoretical": entry.theoretical and entry.theoretical.to_dict()}
+            for entry in self._entries
+        ]
+        header = {
+            "version": STATE_VERSION,
+            "recipe": self._recipe,
+            "input_shape": self._input_shape,
+            "entries": entries,
+            "num_seen": self._num_seen,
+            "num_batches": self._num_batches,
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(header))
+        return plain
+
+    def _add(self, header: dict[str, Any], sums: list[GroupSums]) -> None:
+        _check_same(self._header(), header)
+        if not sums:
+            return
+        self._open_from(header)
+        for entry, other in zip(self._entries, sums, strict=True):
+            entry.sums.merge(other.numbered_from(self._num_seen))
+        self._num_seen += header["num_seen"]
+
+    def _open_from(self, header: dict[str, Any]) -> None:
+        units = [
+            (
+                entry["layer"],
+                entry["theoretical"] and TheoreticalReceptiveField.from_dict(entry["theoretical"]),
+            )
+            for entry in header["entries"]
+        ]
+        self._open(units, tuple(header["input_shape"]))
+
+    def _open(self, units: list[Unit], shape: tuple[int, ...]) -> None:
+        """Makes room for the units' sums, where there is none yet."""
+        if self._entries:
+            _check_units([(entry.layer, entry.theoretical) for entry in self._entries], units)
+            return
+        network = self._measurement.network
+        device = model_device(all_modules(network.forward_func, network.layers))
+        empty = (0,) * (len(shape) - 1)
+        self._input_shape = shape
+        self._entries = [
+            Entry(layer, theoretical, GroupSums.zeros(self._groups, empty, empty, device))
+            for layer, theoretical in units
+        ]
+
+    def _size(self) -> tuple[int, ...]:
+        assert self._input_shape is not None
+        return self._input_shape[1:]
+
+    def _map(self, entry: Entry, route: str | None) -> ERFMap:
+        sums = entry.sums
+        if sums.num_samples == sums.num_dead:
+            raise ValueError(
+                f"All samples of layer {entry.layer!r} are dead: of {self._num_seen}, {sums.num_dead} have a gradient of "
+                f"zero everywhere and {sums.num_nonfinite} one that is not finite. Measure a unit that the inputs "
+                'activate: the layer before its ReLU, another position, or channel=None or "random".'
+            )
+        recipe = self._recipe | {"input_shape": list(self._input_shape or ()), "route": route}
+        return ERFMap.from_sums(
+            sums, size=self._size(), layer=entry.layer, theoretical=entry.theoretical, recipe=recipe
+        )
+
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
+        if self._input_shape not in (None, shape):
+            raise ValueError(
+                f"Batch {self._num_batches} holds inputs of shape {shape}, those before had {self._input_shape}; a map "
+                "needs inputs of one size: resize or crop them, or measure each size by itself."
+            )
+
+    def _check_finite(self, targets: list[Target], maps: list[SampleMaps]) -> None:
+        for target, found in zip(targets, maps, strict=True):
+            bad = int((~finite_samples(found.values)).sum())
+            if bad:
+                raise FloatingPointError(
+                    f"Batch {self._num_batches}: the gradient of layer {self._measurement.network.layers[target.place].name!r} "
+                    f"is not finite for {bad} of {len(found.values)} samples; look for NaN or inf in the inputs, or pass "
+                    'nonfinite="skip" to leave such samples out and count them.'
+                )
+
+
+def _route(target: Target) -> str:
+    if isinstance(target.window, str):
+        return f"whole input: {target.window}"
+    return f"window {target.window.shape} at {target.window.offset}"
+
+
+def _check_same(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Refuses sums that do not belong together; a side without samples yet has no entries to compare."""
+    pairs = {"version": (ours["version"], theirs["version"])}
+    pairs |= {key: (value, theirs["recipe"].get(key)) for key, value in ours["recipe"].items()}
+    if ours["entries"] and theirs["entries"]:
+        pairs["input_shape"] = (ours["input_shape"], theirs["input_shape"])
+        pairs["theoretical receptive fields"] = (ours["entries"], theirs["entries"])
+    different = [(key, *pair) for key, pair in pairs.items() if pair[0] != pair[1]]
+    if different:
+        key, mine, other = different[0]
+        raise ValueError(
+            f"The sums belong to different measurements: {key} is {mine!r} here and {other!r} there. Only sums of the "
+            "same layers, recipe, input size and version can be added."
+        )
+
+
+def _check_units(ours: list[Unit], theirs: list[Unit]) -> None:
+    """Refuses to add the model's maps to sums of other units, such as those of another model's state."""
+    for (layer, before), (_, now) in zip(ours, theirs, strict=True):
+        if before != now:
+            raise ValueError(
+                f"The sums so far are not of this model: the unit of layer {layer!r} had {_field_words(before)} and has "
+                f"{_field_words(now)}. Load a state, or merge, only into an accumulator of the model it comes from."
+            )
+
+
+def _field_words(theoretical: TheoreticalReceptiveField | None) -> str:
+    if theoretical is None:
+        return "no grid"
+    return f"a field of size {theoretical.size} around {theoretical.center}"
+
+
+def _read_state(state: dict[str, Any]) -> tuple[dict[str, Any], list[GroupSums]]:
+    try:
+        header = json.loads(state["header"])
+        version = header["version"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"This is no state of an ERFAccumulator: {error!r}.") from error
+    if version != STATE_VERSION:
+        raise ValueError(
+            f"The state has version {version!r}, this captum-erf reads version {STATE_VERSION}; use the captum-erf that "
+            "wrote it, or measure again."
+        )
+    try:
+        columns = [state[key] for key in ("sums", "counts", "offsets", "num_dead", "num_nonfinite")]
+        sums = [
+            GroupSums(total.clone(), counts.clone(), tuple(offset), int(dead), int(nonfinite))
+            for total, counts, offset, dead, nonfinite in zip(*columns, strict=True)
+        ]
+        complete = _is_complete(header, sums)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"This is a damaged state of an ERFAccumulator: {error!r}.") from error
+    if not complete:
+        raise ValueError("This is a damaged state of an ERFAccumulator: its parts do not fit together.")
+    return header, sums
+
+
+def _is_complete(header: dict[str, Any], sums: list[GroupSums]) -> bool:
+    """Whether the parts of a state fit together."""
+    groups, shape = header["recipe"]["groups"], header["input_shape"]
+    return len(sums) == len(header["entries"]) and all(
+        item.sums.shape[:1] == item.counts.shape == (groups,)
+        and len(item.shape) == len(item.offset) == len(shape) - 1
+        and all(start >= 0 for start in item.offset)
+        and all(map(le, map(add, item.offset, item.shape), shape[1:]))
+        and item.num_samples + item.num_nonfinite == header["num_seen"]
+        and header["num_batches"] >= 0
+        for item in sums
+    )

@@ -1,0 +1,112 @@
+"""Sums of sample maps, group by group: all that a mean and its delete-a-group jackknife need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class GroupSums:
+    """Running sums of one unit's sample maps over a region of the input.
+
+    ``sums`` has shape ``(G, *shape)`` and covers the input from ``offset`` on; outside the region every map is
+    zero. ``counts`` has one entry per group.
+    """
+
+    sums: Tensor
+    counts: Tensor
+    offset: tuple[int, ...]
+    num_dead: int = 0
+    num_nonfinite: int = 0
+
+    @classmethod
+    def zeros(
+        cls, groups: int, shape: tuple[int, ...], offset: tuple[int, ...], device: torch.device | None = None
+    ) -> GroupSums:
+        """Empty sums; float64, float32 where the device has none."""
+        dtype = torch.float32 if device is not None and device.type == "mps" else torch.float64
+        return cls(
+            torch.zeros(groups, *shape, dtype=dtype, device=device),
+            torch.zeros(groups, dtype=torch.int64),
+            offset,
+        )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.sums.shape[1:])
+
+    @property
+    def num_samples(self) -> int:
+        return int(self.counts.sum())
+
+    def add(self, maps: Tensor, offset: tuple[int, ...], first: int) -> None:
+        """Adds the maps of the samples numbered from ``first`` on; those that are not finite are only counted."""
+        finite = finite_samples(maps)
+        groups = (torch.arange(len(maps), device=maps.device) + first) % len(self.counts)
+        kept, groups = maps[finite].to(self.sums), groups[finite].to(self.sums.device)
+        self._cover(offset, tuple(maps.shape[1:]))
+        self._view(offset, kept.shape[1:]).index_add_(0, groups, kept)
+        self.counts += torch.bincount(groups.cpu(), minlength=len(self.counts))
+        self.num_nonfinite += int((~finite).sum())
+        self.num_dead += int((kept.flatten(1) == 0).all(1).sum())
+
+    def merge(self, other: GroupSums) -> None:
+        """Adds the other's sums, group by group."""
+        self._cover(other.offset, other.shape)
+        self._view(other.offset, other.shape).add_(other.sums.to(self.sums))
+        self.counts += other.counts
+        self.num_dead += other.num_dead
+        self.num_nonfinite += other.num_nonfinite
+
+    def numbered_from(self, first: int) -> GroupSums:
+        """The same sums with the samples numbered from ``first`` on, each in the group that this gives it."""
+        return GroupSums(
+            self.sums.roll(first, 0),
+            self.counts.roll(first, 0),
+            self.offset,
+            self.num_dead,
+            self.num_nonfinite,
+        )
+
+    def copy(self) -> GroupSums:
+        return GroupSums(
+            self.sums.clone(), self.counts.clone(), self.offset, self.num_dead, self.num_nonfinite
+        )
+
+    def spread_over(self, size: tuple[int, ...]) -> None:
+        """Covers the whole input from now on."""
+        self._cover((0,) * len(size), size)
+
+    def _cover(self, offset: tuple[int, ...], shape: Sequence[int]) -> None:
+        if 0 in self.shape:
+            self.offset = offset
+        lower = tuple(map(min, self.offset, offset))
+        upper = tuple(map(max, _stops(self.offset, self.shape), _stops(offset, shape)))
+        wider = tuple(stop - start for start, stop in zip(lower, upper, strict=True))
+        if wider == self.shape:
+            return
+        spread = GroupSums(self.sums.new_zeros(len(self.counts), *wider), self.counts, lower)
+        spread._view(self.offset, self.shape).copy_(self.sums)
+        self.sums, self.offset = spread.sums, lower
+
+    def _view(self, offset: tuple[int, ...], shape: Sequence[int]) -> Tensor:
+        start = tuple(place - own for place, own in zip(offset, self.offset, strict=True))
+        return self.sums[(slice(None), *region(start, shape))]
+
+
+def _stops(offset: tuple[int, ...], shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(start + length for start, length in zip(offset, shape, strict=True))
+
+
+def region(offset: Sequence[int], shape: Sequence[int]) -> tuple[slice, ...]:
+    """Slices of the box that starts at ``offset``."""
+    return tuple(slice(start, start + length) for start, length in zip(offset, shape, strict=True))
+
+
+def finite_samples(maps: Tensor) -> Tensor:
+    """Which of the sample maps ``(N, *shape)`` hold finite numbers only, ``(N,)``."""
+    return torch.isfinite(maps).flatten(1).all(1)

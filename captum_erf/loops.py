@@ -1,0 +1,80 @@
+"""The loop over a data loader: when to stop, and what the ranks of a job do at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tqdm import tqdm
+
+from . import distributed
+from .accumulator import ERFAccumulator
+from .erfmap import ERFMap
+
+SAMPLES_PER_GROUP = 2
+
+
+def run_through(
+    accumulator: ERFAccumulator,
+    dataloader: Iterable[Any],
+    *,
+    max_samples: int | None = None,
+    target_error: float | None = None,
+    show_progress: bool = False,
+) -> list[ERFMap]:
+    """Feeds the batches to the accumulator until one of the limits is reached, and returns its maps."""
+    if max_samples is not None and max_samples < 1:
+        raise ValueError(f"max_samples must be 1 or more, got {max_samples}.")
+    if target_error is not None:
+        _check_target(target_error, accumulator.groups)
+    if not distributed.in_job():
+        _feed(accumulator, dataloader, max_samples, target_error, show_progress)
+        return accumulator.compute()
+    with distributed.together():
+        _feed(accumulator, dataloader, distributed.share_of(max_samples), None, show_progress)
+    accumulator.all_reduce()
+    return accumulator.compute()
+
+
+def _feed(
+    accumulator: ERFAccumulator,
+    dataloader: Iterable[Any],
+    max_samples: int | None,
+    target_error: float | None,
+    show_progress: bool,
+) -> None:
+    if max_samples == 0:
+        return
+    for batch in tqdm(dataloader, desc="ERF", unit="batch", disable=not show_progress):
+        left = None if max_samples is None else max_samples - accumulator.num_samples
+        accumulator.update(batch, limit=left)
+        if max_samples is not None and accumulator.num_samples >= max_samples:
+            return
+        if target_error is not None and _precise_enough(accumulator, target_error):
+            return
+
+
+def _check_target(target_error: float, groups: int) -> None:
+    if target_error <= 0:
+        raise ValueError(f"target_error must be a positive share, such as 0.02 for 2 %, got {target_error}.")
+    if groups < 2:
+        raise ValueError(f"target_error needs a standard error, so two groups or more; got groups={groups}.")
+    if distributed.in_job():
+        raise ValueError(
+            "target_error cannot stop a torch.distributed job, whose ranks may hold different numbers of batches; pass "
+            "max_samples, or measure on one process."
+        )
+
+
+def _precise_enough(accumulator: ERFAccumulator, target_error: float) -> bool:
+    if accumulator.num_samples < SAMPLES_PER_GROUP * accumulator.groups:
+        return False
+    return all(relative_error(field) <= target_error for field in accumulator.compute())
+
+
+def relative_error(field: ERFMap) -> float:
+    """Standard error of the radius that holds half of the mass, over that radius."""
+    radius, error = field.estimate(lambda found: found.radius_mass().radius(0.5))
+    if error is None or radius is None:
+        return float("inf")
+    return error / radius if error else 0.0

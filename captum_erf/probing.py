@@ -1,0 +1,286 @@
+"""Probing: which units a NaN in the input reaches, on inputs of any size.
+
+A NaN in the input reaches exactly the units that it can influence, through any layer, branch or pooling. With NaN at
+all positions ``x < t`` of one axis a unit is reached if and only if its box starts before ``t``; with NaN at
+``x >= t``, if and only if its box ends after ``t``. Both are monotone in ``t``, so that every pass narrows the
+brackets of the bounds of all units of all layers at once.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from captum_erf.layers import ForwardFunc, Layer, all_modules, layer_outputs, mixes_samples, unchanged
+from captum_erf.layouts import Layout, apply_layout, check_layout
+
+LOWER, UPPER = 0, 1
+MIN_AREA_LIMIT = 16384
+MAX_SECTIONS = 15
+ROUNDING = 1e-6
+
+Side = int
+Test = tuple[Side, int]
+
+
+class Refused(Exception):
+    """The network, or the reading of its layers, does not take a canvas of this size."""
+
+
+class Target(NamedTuple):
+    """One bound of one unit along one axis."""
+
+    layer: int
+    side: Side
+    unit: int
+
+
+class Prober:
+    """Runs a network on canvases and tells which units NaN has reached."""
+
+    def __init__(
+        self,
+        forward_func: ForwardFunc,
+        layers: Sequence[Layer],
+        layout: Layout,
+        inputs: tuple[Tensor, ...],
+        additional_forward_args: tuple[Any, ...] = (),
+    ) -> None:
+        self.forward_func, self.layers, self.layout = forward_func, list(layers), layout
+        self.modules = all_modules(forward_func, layers)
+        self.sample = _checked(inputs[0])[:1].detach()
+        self.others = [_first(item, len(inputs[0])) for item in (*inputs[1:], *additional_forward_args)]
+        self.size: tuple[int, ...] = tuple(self.sample.shape[2:])
+        self.area_limit = max(2 * math.prod(self.size), MIN_AREA_LIMIT)
+        self.grids: list[tuple[int, ...]] = []
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Eval mode, no gradients, no kernels that spread NaN, the caller's random state left alone."""
+        device = self.sample.device
+        with ExitStack() as stack:
+            stack.enter_context(unchanged(self.modules, eval_mode=True))
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
+            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+            stack.enter_context(torch.backends.nnpack.flags(enabled=False))
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            self.one_by_one = bool(mixes_samples(self.modules))
+            self._find_grids()
+            yield
+
+    def _find_grids(self) -> None:
+        outputs = self._outputs(self.sample, self.layers)
+        for layer, output in zip(self.layers, outputs, strict=True):
+            check_layout(self.layout, output.shape, self.size, layer.name)
+            if output.isnan().any():
+                raise ValueError(
+                    f"Layer {layer.name!r} gives NaN for finite inputs, so that NaN cannot probe it; "
+                    "check the weights and the precision, or pass real inputs instead of a shape."
+                )
+        self.grids = [tuple(output.shape[2:]) for output in outputs]
+
+    def canvas(self, size: Sequence[int]) -> Tensor:
+        """The sample cut or repeated to another size."""
+        canvas = self.sample
+        for axis, length in enumerate(size, start=2):
+            index = torch.arange(length, device=canvas.device) % canvas.shape[axis]
+            canvas = canvas.index_select(axis, index)
+        return canvas
+
+    def reached(self, batch: Tensor, layers: Sequence[int]) -> list[NDArray[np.bool_]]:
+        """For each of the layers, which units hold NaN: ``(N, *grid)``."""
+        chosen = [self.layers[layer] for layer in layers]
+        parts = [self._outputs(part, chosen) for part in (batch.split(1) if self.one_by_one else [batch])]
+        return [
+            torch.cat([out.isnan().any(1) for out in outs]).cpu().numpy() for outs in zip(*parts, strict=True)
+        ]
+
+    def _outputs(self, batch: Tensor, layers: Sequence[Layer]) -> list[Tensor]:
+        others = tuple(_repeat(item, len(batch)) for item in self.others)
+        outputs = layer_outputs(self.forward_func, layers, (batch, *others))
+        return [apply_layout(self.layout, outputs[place], layer.name) for place, layer in enumerate(layers)]
+
+
+def _checked(sample: Any) -> Tensor:
+    if not isinstance(sample, Tensor) or not 3 <= sample.ndim <= 5 or 0 in sample.shape:
+        got = tuple(sample.shape) if isinstance(sample, Tensor) else type(sample).__name__
+        raise ValueError(
+            f"Inputs must be a tensor (N, C_in, *size) with one to three spatial axes, got {got}."
+        )
+    if not sample.is_floating_point():
+        raise TypeError(
+            f"Inputs of type {sample.dtype} cannot hold NaN, with which the theoretical receptive field is found; "
+            "pass floating-point inputs, such as the embedded tokens."
+        )
+    if sample[:1].isnan().any():
+        raise ValueError("The first sample holds NaN; pass finite inputs.")
+    return sample
+
+
+def _first(item: Any, count: int) -> Any:
+    batched = isinstance(item, Tensor) and item.ndim > 0 and len(item) == count
+    return item[:1].detach() if batched else item
+
+
+def _repeat(item: Any, count: int) -> Any:
+    batched = isinstance(item, Tensor) and item.ndim > 0 and len(item) == 1
+    return item.expand(count, *item.shape[1:]) if batched else item
+
+
+class Guess:
+    """Where each layer's bounds would lie, were they those of unit 0 moved on by the stride from unit to unit.
+
+    It only chooses what to test next.
+    """
+
+    def __init__(self) -> None:
+        self.strides: dict[int, float] = {}
+        self.offsets: dict[tuple[int, Side], tuple[float, float]] = {}
+
+    def learn(self, canvas: Canvas) -> None:
+        for (layer, side), (low, high) in canvas.brackets.items():
+            if layer in self.strides:
+                moved = self.strides[layer] * np.arange(len(low))
+                old_low, old_high = self.offsets.get((layer, side), (-math.inf, math.inf))
+                self.offsets[layer, side] = (
+                    max(old_low, float((low - moved).max())),
+                    min(old_high, float((high - moved).min())),
+                )
+
+    def interval(self, target: Target) -> tuple[float, float]:
+        """The smallest and the largest likely bound; the two cross where units differ by more than the stride."""
+        low, high = sorted(self.offsets.get((target.layer, target.side), (-math.inf, math.inf)))
+        moved = self.strides.get(target.layer, 0.0) * target.unit
+        return low + moved, high + moved
+
+
+class Canvas:
+    """What tests on inputs of one size tell of the bounds of all units along one axis.
+
+    A test ``(side, q)`` asks of every bound on that side whether it is at least ``q``, with ``q`` from 1 to the
+    length. A lower bound of 0 and an upper bound of the length stand for "there or further out".
+    """
+
+    def __init__(self, prober: Prober, axis: int, size: Sequence[int]) -> None:
+        self.prober, self.axis, self.size = prober, axis, tuple(size)
+        self.length = self.size[axis]
+        self.is_whole_input = self.size == prober.size
+        self.grid: dict[int, int] = {}
+        self.brackets: dict[tuple[int, Side], tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+        self.is_clean = self.length != prober.size[axis] or self.is_whole_input
+
+    @property
+    def ends(self) -> list[Test]:
+        """The tests whether bounds lie beyond the two ends."""
+        return [(LOWER, 1), (UPPER, self.length)]
+
+    def test(self, tests: Collection[Test], layers: Iterable[int]) -> None:
+        """Runs tests in one pass; the first one also checks that the canvas makes no NaN of its own."""
+        tests, layers = sorted(tests), sorted(layers)
+        canvas = self.prober.canvas(self.size)
+        batch = canvas.repeat(len(tests) + (not self.is_clean), *[1] * (canvas.ndim - 1))
+        for image, (side, q) in zip(batch, tests, strict=False):
+            start, stop = (0, q) if side == LOWER else (q - 1, self.length)
+            image.narrow(self.axis + 1, start, stop - start).fill_(math.nan)
+        for layer, reached in zip(layers, self._reached(batch, layers), strict=True):
+            others = tuple(axis for axis in range(1, reached.ndim) if axis != self.axis + 1)
+            self._keep(layer, reached.any(axis=others), tests)
+        self.is_clean = True
+
+    def _reached(self, batch: Tensor, layers: list[int]) -> list[NDArray[np.bool_]]:
+        if self.is_whole_input:
+            return self.prober.reached(batch, layers)
+        try:
+            reached = self.prober.reached(batch, layers)
+        except Exception as error:
+            raise Refused from error
+        if any(r.ndim != len(self.size) + 1 or len(r) != len(batch) for r in reached):
+            raise Refused
+        if not self.is_clean and any(r[-1].any() for r in reached):
+            raise Refused
+        return reached
+
+    def _keep(self, layer: int, reached: NDArray[np.bool_], tests: list[Test]) -> None:
+        self.grid[layer] = reached.shape[1]
+        for side in (LOWER, UPPER):
+            unknown = np.full(reached.shape[1], np.inf)
+            low, high = self.brackets.setdefault((layer, side), (-unknown, unknown))
+            for hit, (tested, q) in zip(reached, tests, strict=False):
+                if tested == side:
+                    at_least = hit if side == UPPER else ~hit
+                    low[at_least] = np.maximum(low[at_least], q)
+                    high[~at_least] = np.minimum(high[~at_least], q - 1)
+
+    def bracket(self, target: Target) -> tuple[int, int]:
+        """Smallest and largest possible value of a bound."""
+        if (target.layer, target.side) not in self.brackets:
+            return 0, self.length
+        if target.unit >= self.grid[target.layer]:
+            raise Refused
+        low, high = self.brackets[target.layer, target.side]
+        return int(np.clip(low[target.unit], 0, self.length)), int(np.clip(high[target.unit], 0, self.length))
+
+    def is_beyond(self, target: Target) -> bool:
+        """Whether a bound is known to lie at its end of the canvas or further out."""
+        low, high = self.bracket(target)
+        return high == 0 if target.side == LOWER else low == self.length
+
+    def count_reached(self, layer: int, test: Test) -> int:
+        """Number of a layer's units that the NaN of a test has reached."""
+        side, q = test
+        low, high = self.brackets[layer, side]
+        return int((high < q).sum() if side == LOWER else (low >= q).sum())
+
+    def search(self, targets: Collection[Target], guess: Guess, first: Collection[Test] = ()) -> None:
+        """Runs tests, ``first`` among them, until each bound is known or known to lie beyond its end."""
+        more = set(first)
+        while True:
+            guess.learn(self)
+            brackets = {target: self.bracket(target) for target in targets}
+            open_ = {target: bracket for target, bracket in brackets.items() if bracket[0] < bracket[1]}
+            sections = self._sections(len(open_))
+            tests = {
+                (t.side, q)
+                for t, bracket in open_.items()
+                for q in _cuts(bracket, guess.interval(t), sections)
+            }
+            if not tests | more:
+                return
+            self.test(tests | more, {target.layer for target in (targets if more else open_)})
+            more = set()
+
+    def _sections(self, num_targets: int) -> int:
+        """Cuts per bound and pass; a canvas costs at least its length times the largest stride."""
+        dims = len(self.size)
+        stride = max(
+            (math.prod(self.prober.size) / math.prod(grid)) ** (1 / dims) for grid in self.prober.grids
+        )
+        thickness = math.prod(max(length, stride) for length in self.size) / self.length
+        rows = 0.5 * math.prod(self.prober.size) / (self.length * thickness)
+        return int(np.clip(rows / max(num_targets, 1), 1, MAX_SECTIONS))
+
+
+def _cuts(bracket: tuple[int, int], likely: tuple[float, float], sections: int) -> list[int]:
+    """Values that split a bracket: its likely part first, then the rest off."""
+    low, high = bracket
+    start = min(max(low, likely[0]), high)
+    stop = max(min(high, likely[1]), low)
+    start, stop = math.ceil(start - ROUNDING), math.floor(stop + ROUNDING)
+    if start > stop:
+        start, stop = low, high
+    count = min(sections, stop - start)
+    cuts = [start + (stop - start + 1) * i // (count + 1) for i in range(1, count + 1)]
+    if count == stop - start:
+        cuts += [start] * (start > low) + [stop + 1] * (stop < high)
+    return cuts

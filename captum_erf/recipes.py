@@ -1,0 +1,52 @@
+"""Recipes: what must be known to repeat a measurement, as plain strings and numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .measurement import Measurement
+
+
+def describe(measurement: Measurement, **settings: Any) -> dict[str, Any]:
+    """The recipe of a measurement and of the settings with which its maps are summed up."""
+    from . import __version__
+
+    network = measurement.network
+    return {
+        "captum_erf": __version__,
+        "torch": torch.__version__.split("+")[0],
+        "model": name_of(network.forward_func),
+        "layers": [layer.name for layer in network.layers],
+        "positions": [plain(position) for position in measurement.positions],
+        "channel": plain(measurement.channel),
+        "neuron_selector": plain(measurement.neuron_selector),
+        "magnitude": plain(measurement.magnitude),
+        "layout": plain(network.layout),
+        "window": measurement.window,
+        "autocast": plain(measurement.autocast),
+        "eval_mode": measurement.eval_mode,
+        "input_index": measurement.input_index,
+        **settings,
+    }
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON would give it back; functions by their names."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    if isinstance(value, (slice, torch.dtype)):
+        return str(value)
+    return name_of(value)
+
+
+def name_of(thing: Any) -> str:
+    """A function's or class's qualified name, an object's repr where it is short, else its class."""
+    if hasattr(thing, "__qualname__"):
+        return f"{thing.__module__}.{thing.__qualname__}"
+    if isinstance(thing, torch.nn.Module) or len(repr(thing)) > 80 or " at 0x" in repr(thing):
+        return f"{type(thing).__module__}.{type(thing).__qualname__}"
+    return repr(thing)
