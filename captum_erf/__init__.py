@@ -1,6 +1,6 @@
 """Effective receptive fields of PyTorch networks (Luo et al., NeurIPS 2016) as a Captum attribution."""
 
-from . import summaries, theory
+from . import protocols, summaries, theory
 from .accumulator import ERFAccumulator
 from .attribution import EffectiveReceptiveField
 from .erfmap import ERFMap
@@ -15,6 +15,7 @@ __all__ = [
     "EffectiveReceptiveField",
     "TheoreticalReceptiveField",
     "channels_last",
+    "protocols",
     "summaries",
     "theoretical_receptive_field",
     "theory",

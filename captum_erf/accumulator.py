@@ -54,16 +54,14 @@ class ERFAccumulator:
         self, measurement: Measurement, batches: Batches, *, groups: int = 10, nonfinite: str = "raise"
     ) -> None:
         if groups < 1:
-            raise ValueError(
-                f"groups must be 1 or more, got {groups}; 10 is the usual number for a jackknife."
-            )
+            raise ValueError(f"groups must be 1 or more, got {groups}; 10 is the usual number for a jackknife.")
         if nonfinite not in ("raise", "skip"):
             raise ValueError(f'nonfinite must be "raise" or "skip", got {nonfinite!r}.')
         self._measurement = measurement
         self._batches = batches
         self._groups = groups
         self._nonfinite = nonfinite
-        self._recipe = describe(measurement, groups=groups, nonfinite=nonfinite)
+        self._recipe = describe(measurement, batches, groups=groups, nonfinite=nonfinite)
         self._input_shape: tuple[int, ...] | None = None
         self._targets: list[Target] = []
         self._entries: list[Entry] = []
@@ -79,6 +77,11 @@ class ERFAccumulator:
     def num_samples(self) -> int:
         """Number of samples seen so far, those with a non-finite gradient included."""
         return self._num_seen
+
+    @property
+    def has_dead_unit(self) -> bool:
+        """Whether there is a unit that no sample has activated so far."""
+        return any(entry.sums.num_samples == entry.sums.num_dead for entry in self._entries)
 
     def update(self, batch: Any, *, limit: int | None = None) -> None:
         r"""
@@ -99,6 +102,9 @@ class ERFAccumulator:
         inputs, arguments = self._batches.read(batch, device, limit)
         shape = tuple(inputs[self._measurement.input_index].shape)
         self._check_shape(shape[1:])
+        if shape[0] == 0:
+            self._num_batches += 1
+            return
         with self._measurement.running():
             targets = self._targets or self._measurement.targets(inputs, arguments)
             maps = self._measurement.maps(targets, inputs, arguments)
@@ -170,7 +176,7 @@ class ERFAccumulator:
         sums = [entry.sums for entry in self._entries]
         return {
             "header": json.dumps(self._header()),
-            "sums": [item.sums.cpu() for item in sums],
+            "sums": [item.sums.to("cpu", copy=True) for item in sums],
             "counts": [item.counts.clone() for item in sums],
             "offsets": [list(item.offset) for item in sums],
             "num_dead": [item.num_dead for item in sums],
@@ -185,9 +191,7 @@ class ERFAccumulator:
             ValueError: The state is damaged, foreign, or of another measurement or version; nothing is changed.
         """
         header, sums = _read_state(state)
-        fresh = ERFAccumulator(
-            self._measurement, self._batches, groups=self._groups, nonfinite=self._nonfinite
-        )
+        fresh = ERFAccumulator(self._measurement, self._batches, groups=self._groups, nonfinite=self._nonfinite)
         fresh._add(header, sums)
         fresh._num_batches = header["num_batches"]
         vars(self).update(vars(fresh))
@@ -249,8 +253,8 @@ class ERFAccumulator:
         sums = entry.sums
         if sums.num_samples == sums.num_dead:
             raise ValueError(
-                f"All samples of layer {entry.layer!r} are dead: of {self._num_seen}, {sums.num_dead} have a gradient of "
-                f"zero everywhere and {sums.num_nonfinite} one that is not finite. Measure a unit that the inputs "
+                f"All samples of layer {entry.layer!r} are dead: of {self._num_seen}, {sums.num_dead} have a gradient "
+                f"of zero everywhere and {sums.num_nonfinite} one that is not finite. Measure a unit that the inputs "
                 'activate: the layer before its ReLU, another position, or channel=None or "random".'
             )
         recipe = self._recipe | {"input_shape": list(self._input_shape or ()), "route": route}
@@ -269,9 +273,10 @@ class ERFAccumulator:
         for target, found in zip(targets, maps, strict=True):
             bad = int((~finite_samples(found.values)).sum())
             if bad:
+                layer = self._measurement.network.layers[target.place].name
                 raise FloatingPointError(
-                    f"Batch {self._num_batches}: the gradient of layer {self._measurement.network.layers[target.place].name!r} "
-                    f"is not finite for {bad} of {len(found.values)} samples; look for NaN or inf in the inputs, or pass "
+                    f"Batch {self._num_batches}: the gradient of layer {layer!r} is not finite for {bad} of "
+                    f"{len(found.values)} samples; look for NaN or inf in the inputs, or pass "
                     'nonfinite="skip" to leave such samples out and count them.'
                 )
 
@@ -303,8 +308,8 @@ def _check_units(ours: list[Unit], theirs: list[Unit]) -> None:
     for (layer, before), (_, now) in zip(ours, theirs, strict=True):
         if before != now:
             raise ValueError(
-                f"The sums so far are not of this model: the unit of layer {layer!r} had {_field_words(before)} and has "
-                f"{_field_words(now)}. Load a state, or merge, only into an accumulator of the model it comes from."
+                f"The sums so far are not of this model: the unit of layer {layer!r} had {_field_words(before)} and "
+                f"has {_field_words(now)}. Load a state, or merge, only into an accumulator of the model it comes from."
             )
 
 
@@ -322,8 +327,8 @@ def _read_state(state: dict[str, Any]) -> tuple[dict[str, Any], list[GroupSums]]
         raise ValueError(f"This is no state of an ERFAccumulator: {error!r}.") from error
     if version != STATE_VERSION:
         raise ValueError(
-            f"The state has version {version!r}, this captum-erf reads version {STATE_VERSION}; use the captum-erf that "
-            "wrote it, or measure again."
+            f"The state has version {version!r}, this captum-erf reads version {STATE_VERSION}; use the captum-erf "
+            "that wrote it, or measure again."
         )
     try:
         columns = [state[key] for key in ("sums", "counts", "offsets", "num_dead", "num_nonfinite")]

@@ -22,7 +22,17 @@ from .layers import ForwardFunc, all_modules, find_layers, mixes_samples, model_
 from .layouts import Layout
 from .loops import run_through
 from .measurement import Measurement
-from .units import Channel, NeuronSelector, Position, Reader, Selected, SelectorError, Units, check_channel
+from .units import (
+    Channel,
+    NeuronSelector,
+    Position,
+    Reader,
+    Selected,
+    SelectorError,
+    Units,
+    check_channel,
+    check_position,
+)
 
 
 class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: ignore[misc]
@@ -37,9 +47,12 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         device_ids (list[int], optional): Device ids, where ``forward_func`` applies a DataParallel model.
         layout (str or Callable): How the layer's output is read as ``(N, C, *grid)``: ``"channels_first"``,
             ``channels_last``, ``tokens(prefix, grid)`` or any callable from the layer's output.
+        call (int, optional): Which call of a layer that the network uses several times in one forward pass: 0 is
+            the first, -1 the last. None refuses such a layer.
 
     Raises:
         ValueError: No layer has the given name; the nearest names are listed.
+        TypeError: The layer is TorchScript.
 
     Examples::
 
@@ -62,9 +75,10 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         device_ids: list[int] | None = None,
         *,
         layout: Layout = "channels_first",
+        call: int | None = None,
     ) -> None:
         single = isinstance(layer, (Module, str))
-        self._layers = tuple(find_layers(forward_func, [layer] if single else list(layer)))  # type: ignore[list-item, arg-type]
+        self._layers = tuple(find_layers(forward_func, [layer] if single else list(layer), call))  # type: ignore[list-item, arg-type]
         if not self._layers:
             raise ValueError("layer is an empty list; name at least one layer.")
         self._single = single
@@ -138,8 +152,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
                 network, [[reader]] * len(self._layers), placed, to_device(arguments, model_device(modules))
             ):
                 shaped = tuple(
-                    _attribution(gradient, tensor, abs)
-                    for gradient, tensor in zip(gradients, tensors, strict=True)
+                    _attribution(gradient, tensor, abs) for gradient, tensor in zip(gradients, tensors, strict=True)
                 )
                 found[place] = _format_output(is_tuple, shaped)
         return found[0] if self._single else found
@@ -326,11 +339,11 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         make_reader(neuron_selector, "center", channel)
         if window not in ("auto", False):
             raise ValueError(f'window must be "auto" or False, got {window!r}.')
-        if not positions:
-            raise ValueError('positions is empty; name at least one unit, such as ("center",).')
+        if isinstance(positions, str) or not positions:
+            raise ValueError(f'positions must name one unit or more, such as ("center",), got {positions!r}.')
         measurement = Measurement(
             self._network(),
-            tuple(positions),
+            tuple(check_position(position) for position in positions),
             channel,
             neuron_selector,
             magnitude,
@@ -362,9 +375,7 @@ def make_reader(neuron_selector: NeuronSelector | None, position: Position, chan
 
 def to_device(items: tuple[Any, ...], device: torch.device | None) -> tuple[Any, ...]:
     """Tensors moved to the model's device, everything else as it is."""
-    return tuple(
-        item.to(device) if isinstance(item, Tensor) and device is not None else item for item in items
-    )
+    return tuple(item.to(device) if isinstance(item, Tensor) and device is not None else item for item in items)
 
 
 def _attribution(gradient: Tensor | None, tensor: Tensor, absolute: bool) -> Tensor:

@@ -9,18 +9,19 @@ what lies beyond the input's left end at the unit ``m * d`` further right, and b
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
 import torch
 
-from captum_erf.probing import LOWER, UPPER, Canvas, Guess, Prober, Refused, Target, Test
+from .probing import LOWER, UPPER, Canvas, Guess, Prober, Refused, Target
 
 WIDTHS = (1, 4, 16, 32, 64, 128)
-PERIODS = (64, 448, 192, 320, 960)
-LARGEST_GROWTH = 7
-MAX_STRIDE_DENOMINATOR = 8
+PERIODS = (64, 448, 192, 320, 960, 256)
+FIRST_GROWTH, LARGEST_GROWTH = 3.5, 7
+MAX_PERIOD = 8
+CHEAP = 0.3
 PROOFS_PER_PASS = 4
 
 
@@ -42,18 +43,20 @@ class Period(NamedTuple):
 
 
 Box = tuple[AxisBox, ...]
+NO_PERIOD = Period(0, 0)
 
 
 def find_boxes(prober: Prober, units: Sequence[Sequence[tuple[int, ...]]]) -> list[list[Box]]:
     """The boxes of units, layer by layer."""
     searches: list[_AxisSearch] = []
-    for axis in range(len(prober.size)):
-        searches.append(_AxisSearch(prober, axis, units, searches))
-        searches[-1].run()
+    for axis in reversed(range(len(prober.size))):
+        searches.insert(0, _AxisSearch(prober, axis, units, searches))
+        searches[0].run()
     boxes = [
         [tuple(search.box(layer, unit[search.axis]) for search in searches) for unit in layer_units]
         for layer, layer_units in enumerate(units)
     ]
+    _check_reached(prober, units, boxes)
     for layer, place in _unproved(prober, units, boxes):
         boxes[layer][place] = _search_whole_input(prober, layer, units[layer][place], boxes[layer][place])
     return boxes
@@ -70,47 +73,48 @@ class _AxisSearch:
         earlier: Sequence[_AxisSearch],
     ) -> None:
         self.prober, self.axis, self.length = prober, axis, prober.size[axis]
-        self.targets = sorted(
-            {
-                Target(layer, side, unit[axis])
-                for layer, layer_units in enumerate(units)
-                for unit in layer_units
-                for side in (LOWER, UPPER)
-            }
-        )
-        self.width = earlier[-1].width if earlier else 1
+        self.targets = {
+            Target(layer, side, unit[axis])
+            for layer, layer_units in enumerate(units)
+            for unit in layer_units
+            for side in (LOWER, UPPER)
+        }
+        self.width: int = earlier[0].width if earlier else 1
         self.grid = [grid[axis] for grid in prober.grids]
-        self.periods: dict[int, Period | None] = {}
-        self.guess = Guess()
+        self.layers = range(len(self.grid))
         alike = [other for other in earlier if (other.length, other.grid) == (self.length, self.grid)]
-        if alike:
-            self.periods, self.guess = alike[0].periods, alike[0].guess
-        self.bounds: dict[Target, int] = {}
+        self.inherited = bool(alike)
+        self.periods: dict[int, Period] = alike[0].periods if alike else {}
+        self.guess: Guess = alike[0].guess if alike else Guess()
+        self.canvases: dict[int, Canvas] = {}
+        self.inside: dict[Target, int] = {}
+        self.outside: dict[Target, int] = {}
 
     def run(self) -> None:
         own = self._own_canvas()
-        longer = self._find_periods(own)
-        self.guess.strides = {layer: float(self.stride(layer)) for layer in range(len(self.grid))}
-        for canvas in (own, *longer):
+        if not self.inherited:
+            self._find_periods(own)
+        self.guess.strides = {layer: float(self.stride(layer)) for layer in self.layers}
+        for canvas in (own, *self.canvases.values()):
             self.guess.learn(canvas)
-        inside = [target for target in self.targets if not own.is_beyond(target)]
-        own.search(inside, self.guess)
-        self.bounds = {target: own.bracket(target)[0] for target in inside}
-        self.inside = set(inside)
-        self._check_reached()
-        outside = [target for target in self.targets if target not in self.bounds]
-        for period in sorted({period for period in self.periods.values() if period}):
-            layers = {layer for layer, other in self.periods.items() if other == period}
-            self._search_outside(period, [target for target in outside if target.layer in layers], longer)
+        near = {target for target in self.targets if self._is_near_end(target, own)}
+        self._search_longer(near, self.targets - near)
+        searched = self.targets - (near & self.outside.keys())
+        own.search(searched, self.guess)
+        self.inside = {target: own.bracket(target)[0] for target in searched if not own.is_beyond(target)}
+        self._search_longer({target for target in self.inside if self.guess.is_torn(target)})
 
-    def _check_reached(self) -> None:
-        for target in self.inside:
-            if self.bounds[target] == (self.length if target.side == LOWER else 0):
-                raise ValueError(
-                    f"The input has no influence on unit {target.unit} (along axis {self.axis}) of layer "
-                    f"{self.prober.layers[target.layer].name!r}: it sees only padding or constants, or the layer "
-                    "stands before the input's first use. Choose another position or layer."
-                )
+    def box(self, layer: int, unit: int) -> AxisBox:
+        """The box of a unit; a longer canvas counts where it shows no less than the input's own length does."""
+        lower, upper = Target(layer, LOWER, unit), Target(layer, UPPER, unit)
+        shows_less = self.outside.get(lower, 0) > self.inside.get(lower, self.length) or self.outside.get(
+            upper, self.length
+        ) < self.inside.get(upper, 0)
+        bounds = self.inside if shows_less else self.inside | self.outside
+        known = [target in bounds for target in (lower, upper)]
+        return AxisBox(
+            bounds.get(lower, 0), bounds.get(upper, self.length), self.stride(layer), not any(known), sum(known) == 1
+        )
 
     def stride(self, layer: int) -> int | float:
         period = self.periods.get(layer)
@@ -120,136 +124,135 @@ class _AxisSearch:
             return nearest
         return float(ratio)
 
-    def box(self, layer: int, unit: int) -> AxisBox:
-        lower = self.bounds.get(Target(layer, LOWER, unit))
-        upper = self.bounds.get(Target(layer, UPPER, unit))
-        return AxisBox(
-            0 if lower is None else lower,
-            self.length if upper is None else upper,
-            self.stride(layer),
-            is_global=lower is None and upper is None,
-            is_clipped=(lower is None) != (upper is None),
-        )
-
     def _canvas(self, length: int) -> Canvas:
-        size = [min(self.width, other) for other in self.prober.size]
-        size[self.axis] = length
-        return Canvas(self.prober, self.axis, size)
+        if length not in self.canvases:
+            size = [min(self.width, other) for other in self.prober.size]
+            size[self.axis] = length
+            self.canvases[length] = Canvas(self.prober, self.axis, size)
+        return self.canvases[length]
 
     def _own_canvas(self) -> Canvas:
-        """The thinnest canvas of the input's own length that the network accepts, its ends tested."""
+        """The thinnest canvas of the input's own length that the network accepts, its ends or likely bounds tested."""
         widths = sorted({self.width, max(self.prober.size), *WIDTHS})
-        for self.width in widths[widths.index(self.width) :]:
+        for width in widths[widths.index(self.width) :]:
+            self.width = width
+            self.canvases.clear()
             canvas = self._canvas(self.length)
             try:
-                if self.periods:
-                    canvas.search(self.targets, self.guess, canvas.ends)
+                if self.inherited:
+                    canvas.search(self.targets, self.guess)
                 else:
-                    canvas.test(canvas.ends, range(len(self.grid)))
+                    canvas.test(canvas.ends, self.layers)
             except Refused:
                 continue
-            if canvas.is_whole_input or [canvas.grid[layer] for layer in range(len(self.grid))] == self.grid:
+            if canvas.is_whole_input or all(canvas.grid[layer] == self.grid[layer] for layer in canvas.grid):
                 return canvas
         raise AssertionError("unreachable: the whole input is never refused")
 
-    def _find_periods(self, own: Canvas) -> list[Canvas]:
-        """Fills ``periods``: None for layers whose grid does not grow evenly with the input."""
-        everywhere = all(
-            own.count_reached(layer, test) == n for layer, n in enumerate(self.grid) for test in own.ends
-        )
-        canvases = []
+    def _find_periods(self, own: Canvas) -> None:
+        """Fills ``periods`` for the layers whose grid grows evenly with the input."""
+        growth = self.length if any(own.is_beyond(target) for target in self.targets) else 0
+        if any(all(own.count_reached(layer, test) == self.grid[layer] for test in own.ends) for layer in self.layers):
+            growth = FIRST_GROWTH * self.length
+        waiting = set(self.layers)
         for pixels in PERIODS:
-            waiting = [layer for layer in range(len(self.grid)) if layer not in self.periods]
-            repeats = self._repeats(pixels, LARGEST_GROWTH * self.length if everywhere else self.length)
+            repeats = self._repeats(pixels, max(growth, 2 * pixels))
             if not waiting or not repeats:
                 continue
             canvas = self._canvas(self.length + repeats * pixels)
-            moved = [(LOWER, 1 + pixels), (UPPER, canvas.length - pixels)]
+            start = min(pixels // 2, canvas.length - pixels)
+            tests = [(LOWER, start), (LOWER, start + pixels), *canvas.ends[1:]]
             try:
-                canvas.test([*canvas.ends, *moved], range(len(self.grid)))
+                canvas.test(tests if growth else tests[:2], self.layers)
             except Refused:
                 continue
-            canvases.append(canvas)
-            for layer in waiting:
-                growth = canvas.grid[layer] - self.grid[layer]
-                if growth == 0:
-                    self.periods[layer] = None
-                elif growth > 0 and growth % repeats == 0:
-                    period = Period(pixels, growth // repeats)
-                    if _is_period(canvas, layer, period, zip(canvas.ends, moved, strict=True)):
-                        self.periods[layer] = period
-        self.periods.update({layer: self.periods.get(layer) for layer in range(len(self.grid))})
-        return canvases
+            for layer in list(waiting):
+                units, rest = divmod(canvas.grid[layer] - self.grid[layer], repeats)
+                before, after = (canvas.count_reached(layer, test) for test in tests[:2])
+                moves = after - before == units or after == canvas.grid[layer]
+                if not rest and moves and _is_plausible(pixels, units):
+                    self.periods[layer] = Period(pixels, units)
+                if layer in self.periods or canvas.grid[layer] == self.grid[layer]:
+                    waiting.remove(layer)
 
     def _repeats(self, pixels: int, growth: float) -> int:
         """How often ``pixels`` are added for the input to grow by ``growth``, as far as the limit on area allows."""
-        thickness = math.prod(
-            min(self.width, n) for axis, n in enumerate(self.prober.size) if axis != self.axis
-        )
+        thickness = math.prod(min(self.width, n) for axis, n in enumerate(self.prober.size) if axis != self.axis)
         room = self.prober.area_limit // thickness - self.length
-        return int(min(math.ceil(min(growth, LARGEST_GROWTH * self.length) / pixels), room // pixels))
+        largest = max(LARGEST_GROWTH * self.length, 2 * pixels)
+        return int(min(math.ceil(min(growth, largest) / pixels), room // pixels))
 
-    def _search_outside(self, period: Period, targets: Iterable[Target], canvases: Sequence[Canvas]) -> None:
-        """Finds the bounds outside the input, first on the smallest canvas that is likely to hold them."""
-        waiting, repeats = set(targets), 0
-        while waiting:
-            growth = max(self._growth_needed(target) for target in waiting)
-            likely, largest = (self._repeats(period.pixels, pixels) for pixels in (growth, math.inf))
+    def _is_near_end(self, target: Target, own: Canvas) -> bool:
+        """Whether a bound may lie outside, or so near the end that the units beyond would have seen further.
+
+        Up to a stride of pixels at an end may be used by no unit, as where a patch does not fit any more.
+        """
+        (low, high), (likely_low, likely_high) = own.bracket(target), self.guess.interval(target)
+        margin = self.stride(target.layer)
+        if target.side == LOWER:
+            return min(max(low, likely_low), high) < margin
+        return max(min(high, likely_high), low) > self.length - margin
+
+    def _search_longer(self, targets: Collection[Target], alongside: Collection[Target] = ()) -> None:
+        """Finds bounds on longer canvases; ``alongside`` others in the same passes, where these are cheap."""
+        for pixels in {period.pixels for period in self.periods.values()}:
+            moving = {target for target in self.targets if self.periods.get(target.layer, NO_PERIOD).pixels == pixels}
+            self._search_period(pixels, moving.intersection(targets), moving.intersection(alongside))
+
+    def _search_period(self, pixels: int, targets: set[Target], alongside: set[Target]) -> None:
+        repeats = 0
+        while targets:
+            growth = max(self._growth_needed(target) for target in targets)
+            likely, largest = (self._repeats(pixels, more) for more in (growth, math.inf))
             needed = likely if likely > repeats else largest
             if needed <= repeats:
                 return
-            lengths = range(
-                self.length + needed * period.pixels, self.length + 2 * needed * period.pixels, period.pixels
-            )
-            canvas = next((c for c in canvases if c.length in lengths), None) or self._canvas(lengths[0])
-            repeats = (canvas.length - self.length) // period.pixels
+            at_hand = (m for m in range(needed, 2 * needed) if self.length + m * pixels in self.canvases)
+            repeats = next(at_hand, needed)
+            canvas = self._canvas(self.length + repeats * pixels)
+            cheap = canvas.cost <= CHEAP and not self.inherited
             try:
-                waiting -= self._search_longer(canvas, period, repeats, waiting)
+                self._search_canvas(canvas, repeats, targets | (alongside if cheap else set()))
             except Refused:
                 return
+            targets = targets - self.outside.keys()
 
     def _growth_needed(self, target: Target) -> float:
         low, high = self.guess.interval(target)
         return max(1.0, 1 - low if target.side == LOWER else high - self.length + 1)
 
-    def _search_longer(
-        self, canvas: Canvas, period: Period, repeats: int, targets: Iterable[Target]
-    ) -> set[Target]:
-        """Keeps the bounds found on a longer canvas; returns the targets that do not lie beyond it either."""
-        pixels, units = repeats * period.pixels, repeats * period.units
+    def _search_canvas(self, canvas: Canvas, repeats: int, targets: set[Target]) -> None:
+        """Keeps the bounds that a longer canvas holds: lower ones of units moved right, upper ones of units in place."""
         there = {
-            target: target._replace(unit=target.unit + units * (target.side == LOWER)) for target in targets
-        }
-        opposite = {
-            target: (
-                there[target]._replace(side=1 - target.side),
-                self.bounds[other] + pixels * (target.side == LOWER),
-            )
+            target: target._replace(unit=target.unit + repeats * self.periods[target.layer].units)
+            if target.side == LOWER
+            else target
             for target in targets
-            if (other := target._replace(side=1 - target.side)) in self.inside
         }
-        first = {(other.side, bound + more) for other, bound in opposite.values() for more in (0, 1)}
-        canvas.search(list(there.values()), self.guess, first)
-        if any(canvas.grid[target.layer] != self.grid[target.layer] + units for target in targets):
-            raise Refused
-        settled = {target for target in targets if not canvas.is_beyond(there[target])}
-        for target in settled:
-            other = opposite.get(target)
-            if other is None or canvas.bracket(other[0]) == (other[1], other[1]):
-                self.bounds[target] = canvas.bracket(there[target])[0] - pixels * (target.side == LOWER)
-        return settled
+        canvas.search(there.values(), self.guess)
+        for layer in {target.layer for target in targets}:
+            if canvas.grid[layer] != self.grid[layer] + repeats * self.periods[layer].units:
+                raise Refused
+        for target, moved in there.items():
+            if not canvas.is_beyond(moved):
+                shift = (canvas.length - self.length) * (target.side == LOWER)
+                self.outside[target] = canvas.bracket(moved)[0] - shift
 
 
-def _is_period(canvas: Canvas, layer: int, period: Period, pairs: Iterable[tuple[Test, Test]]) -> bool:
-    """Whether the growth is plausible, and NaN that reaches one period further reaches that many more units."""
-    stride = Fraction(*period)
-    if stride.numerator > 1 and stride.denominator > MAX_STRIDE_DENOMINATOR:
-        return False
-    for test, further in pairs:
-        count, more = canvas.count_reached(layer, test), canvas.count_reached(layer, further)
-        if 0 < count and more < canvas.grid[layer] and more - count != period.units:
-            return False
-    return True
+def _is_plausible(pixels: int, units: int) -> bool:
+    """Rules out growth that looks even only by rounding."""
+    stride = Fraction(pixels, max(units, 1))
+    return units > 1 and (stride.denominator == 1 or stride.numerator <= MAX_PERIOD)
+
+
+def _check_reached(prober: Prober, units: Sequence[Sequence[tuple[int, ...]]], boxes: Sequence[Sequence[Box]]) -> None:
+    for layer, layer_units, layer_boxes in zip(prober.layers, units, boxes, strict=True):
+        for unit, box in zip(layer_units, layer_boxes, strict=True):
+            if any(axis.upper <= 0 or axis.lower >= length for axis, length in zip(box, prober.size, strict=True)):
+                raise ValueError(
+                    f"The input has no influence on unit {unit} of layer {layer.name!r}: it sees only padding or "
+                    "constants, or what reaches it swallows NaN, as sign() does. Choose another position or layer."
+                )
 
 
 def _unproved(
@@ -271,9 +274,7 @@ def _unproved(
         layers = sorted({layer for layer, _, _ in chunk})
         reached = dict(zip(layers, prober.reached(batch, layers), strict=True))
         failed += [
-            (layer, place)
-            for row, (layer, place, _) in enumerate(chunk)
-            if reached[layer][(row, *units[layer][place])]
+            (layer, place) for row, (layer, place, _) in enumerate(chunk) if reached[layer][(row, *units[layer][place])]
         ]
     return failed
 
@@ -287,7 +288,7 @@ def _inside(box: Box, size: Sequence[int]) -> tuple[slice, ...]:
 def _search_whole_input(prober: Prober, layer: int, unit: tuple[int, ...], box: Box) -> Box:
     """A unit's box as far as the input reaches, from half-planes on the whole input."""
     found = []
-    for axis, (length, u) in enumerate(zip(prober.size, unit, strict=True)):
+    for axis, u in enumerate(unit):
         canvas, guess = Canvas(prober, axis, prober.size), Guess()
         guess.strides = {layer: float(box[axis].stride)}
         sides = [Target(layer, side, u) for side in (LOWER, UPPER)]

@@ -152,7 +152,8 @@ class ERFMap:
         A statistic of the map with its standard error over samples (delete-a-group jackknife).
 
         Args:
-            statistic (Callable): Any function of an ``ERFMap`` that gives a number or None.
+            statistic (Callable): Any function of an ``ERFMap`` that gives a number or None; a ValueError that it
+                raises for the map without one of the groups counts as None.
 
         Returns:
             *tuple* ``(value, standard_error)``. The error is None with fewer than two groups of samples, or where
@@ -168,18 +169,21 @@ class ERFMap:
             True
         """
         value = statistic(self)
-        rest = [other for other in map(statistic, self.leave_one_out()) if other is not None]
-        complete = value is not None and len(rest) == np.count_nonzero(self.group_counts)
-        return value, delete_a_group(rest) if complete else None
+        if value is None:
+            return None, None
+        try:
+            rest = [statistic(other) for other in self.leave_one_out()]
+        except ValueError:
+            return value, None
+        known = [other for other in rest if other is not None]
+        return value, delete_a_group(known) if len(known) == len(rest) else None
 
     def leave_one_out(self) -> Iterator[ERFMap]:
         """The map without each group of samples in turn; nothing with fewer than two groups."""
         for mean in leave_one_out(self.group_sums, self.group_counts.tolist()):
             values = np.zeros_like(self.values)
             values[region(self.group_offset, mean.shape)] = mean
-            yield replace(
-                self, values=values, group_sums=self.group_sums[:0], group_counts=self.group_counts[:0]
-            )
+            yield replace(self, values=values, group_sums=self.group_sums[:0], group_counts=self.group_counts[:0])
 
     def summary(self) -> dict[str, Any]:
         r"""
@@ -250,20 +254,18 @@ class ERFMap:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 header = json.loads(str(stored["header"]))
-                arrays = {key: stored[key] for key in ("values", "group_sums", "group_counts")}
+                version = header.pop("version")
+                if version == FILE_VERSION:
+                    arrays = {key: stored[key] for key in ("values", "group_sums", "group_counts")}
+                    theoretical = header.pop("theoretical")
+                    offset = tuple(header.pop("group_offset"))
+                    found = theoretical and TheoreticalReceptiveField.from_dict(theoretical)
+                    return cls(**arrays, **header, theoretical=found, group_offset=offset)
         except FileNotFoundError:
             raise
         except Exception as error:
-            raise ValueError(
-                f"{path} is no file that ERFMap.save wrote, or a damaged one: {error}."
-            ) from error
-        version = header.pop("version", None)
-        if version != FILE_VERSION:
-            raise ValueError(
-                f"{path} has schema version {version}, this captum-erf reads version {FILE_VERSION}; install the "
-                "captum-erf that wrote it, or measure again."
-            )
-        theoretical = header.pop("theoretical")
-        offset = tuple(header.pop("group_offset"))
-        found = theoretical and TheoreticalReceptiveField.from_dict(theoretical)
-        return cls(**arrays, **header, theoretical=found, group_offset=offset)
+            raise ValueError(f"{path} is no file that ERFMap.save wrote, or a damaged one: {error}.") from error
+        raise ValueError(
+            f"{path} has schema version {version}, this captum-erf reads version {FILE_VERSION}; install the "
+            "captum-erf that wrote it, or measure again."
+        )

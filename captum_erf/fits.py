@@ -7,43 +7,42 @@ the iteration runs over the ellipse alone (variable projection: Golub and Pereyr
 1973; Jacobian after Kaufman, BIT 15, 1975), first on block means of the map and last on all its pixels.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .maps import Ellipse, FloatArray, as_map, as_position, listed, offsets
+from .profiles import DISC, GAUSSIAN, GENERALISED, LAPLACE, LORENTZIAN, Family, beta_of
 
-Profile = Callable[[FloatArray, float], tuple[FloatArray, FloatArray, FloatArray | None]]
-
-NARROWEST = 0.1  # sigma in pixels; a narrower peak looks the same on the pixel grid
-WIDEST = 1000.0  # sigma over the longest axis; a wider one looks like a parabola
-BETAS = (0.1, 30.0)
+LOG_WIDTHS = np.log([0.1, 1e6])  # pixels; narrower peaks look the same on the grid, wider ones like parabolas
+EXACT = 2.0**-52  # share of the variance that counts as none, so that fewer parameters win a tie
 SLAB = 16384  # pixels worked on at a time, few enough to stay in the processor's cache
-ZERO = 1e-24  # stands in for rho^2 = 0, where rho has no slope
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ShapeFit(Ellipse):
-    """The fit of ``background + amplitude * profile(rho)``, rho^2 = (q - mean)' covariance^-1 (q - mean).
+    """
+    The fit of ``background + amplitude * profile(rho)``, rho^2 = (q - mean)' covariance^-1 (q - mean).
 
     Attributes:
-        family: name of the profile, one of those listed at :func:`compare_shapes`.
-        amplitude: height over the background, in units of the map; negative for a hollow.
-        background: constant level, in units of the map.
-        mean: centre per axis, in pixels (0 is the middle of the first); it may lie outside the map.
-        covariance: of shape ``(D, D)``, in squared pixels. The ellipse where rho is 1; only for the Gaussian is
-            it the covariance of the shape itself.
-        beta: exponent of the generalised Gaussian; None for the other families.
-        r2: share of the map's variance over pixels that the fit explains.
-        aic: Akaike's n log(RSS / n) + 2 k for n pixels and k free parameters. As neighbouring pixels are not
-            independent, differences rank the families but are no odds.
-        sigmas: square roots of the covariance's eigenvalues, in pixels, largest first.
-        angle: direction of the longest axis in degrees from the last axis (x), above -90 and up to 90,
-            counter-clockwise in the image seen with its first row at the top; None unless there are two axes.
+        family (str): Name of the profile, one of those listed at :func:`compare_shapes`.
+        amplitude (float): Height over the background, in units of the map.
+        background (float): Constant level, in units of the map.
+        mean (ndarray): Centre per axis in pixels (0 is the middle of the first); it may lie outside the map.
+        covariance (ndarray): Of shape ``(D, D)``, in squared pixels: the ellipse where rho is 1. Only for the
+            Gaussian is it the covariance of the shape itself.
+        beta (float or None): Exponent of the generalised Gaussian; None for the other families.
+        r2 (float): Share of the map's variance over pixels that the fit explains.
+        aic (float): Akaike's n log(RSS / n) + 2 k for n pixels and k free parameters. As neighbouring pixels are
+            not independent, differences rank the families but are no odds.
+        sigmas (ndarray): Square roots of the covariance's eigenvalues in pixels, largest first.
+        angle (float or None): Direction of the longest axis in degrees from the last axis (x, to the right), above
+            -90 and up to 90, counter-clockwise in the image as seen with its first row at the top: at 45 the
+            ellipse points to the upper right. None unless there are two axes.
     """
 
     family: str
@@ -59,7 +58,7 @@ class ShapeFit(Ellipse):
         beta = "" if self.beta is None else f"beta {self.beta:.4g}; "
         return (
             f"{type(self).__name__}({self.family}: R^2 {self.r2:.4g}; {beta}mean {listed(self.mean)} px; "
-            f"{self._report()}; amplitude {self.amplitude:.4g}; background {self.background:.4g})"
+            f"{self._axes()}; amplitude {self.amplitude:.4g}; background {self.background:.4g})"
         )
 
 
@@ -68,17 +67,19 @@ class GaussianFit(ShapeFit):
 
 
 def gaussian_fit(values: ArrayLike, center: Sequence[float] | None = None) -> GaussianFit:
-    """Fits a rotated Gaussian on a constant background to all pixels of a map, by least squares.
+    """
+    Fits a rotated Gaussian on a constant background to all pixels of a map, by least squares.
 
     Args:
-        values: map with 1, 2 or 3 axes.
-        center: a pixel position per axis to try as a start, beside those found in the map; the mean stays free.
+        values (array): Map with 1, 2 or 3 axes.
+        center (sequence of float, optional): Pixel position per axis to try as a start, beside those found in
+            the map. The mean stays free.
 
     Returns:
-        The fit, in pixels and units of the map. Widths below 0.1 pixel, which the grid cannot show, end there.
+        *GaussianFit*, in pixels and units of the map. A peak in one pixel gets a width of 0.1 to 0.2.
 
     Raises:
-        ValueError: if the map is constant, not finite, or has too few pixels.
+        ValueError: The map is constant, not finite, or has too few pixels.
 
     Examples::
 
@@ -92,7 +93,8 @@ def gaussian_fit(values: ArrayLike, center: Sequence[float] | None = None) -> Ga
 
 
 def compare_shapes(values: ArrayLike, center: Sequence[float] | None = None) -> list[ShapeFit]:
-    """Fits five radial families to all pixels of a map and ranks them by Akaike's criterion.
+    """
+    Fits five radial families to all pixels of a map and ranks them by Akaike's criterion.
 
     All have a free centre, covariance, amplitude and background. Their profiles are
 
@@ -101,31 +103,30 @@ def compare_shapes(values: ArrayLike, center: Sequence[float] | None = None) -> 
     - ``lorentzian``: 1 / (1 + rho^2);
     - ``uniform disc``: 1 where rho < 1, else 0, with an edge that falls from 90 to 10 % over about one pixel,
       as a jump has no slope to follow;
-    - ``generalised gaussian``: exp(-rho^beta / beta) with a free beta from 0.1 to 30, which is the Gaussian at 2
+    - ``generalised gaussian``: exp(-rho^beta / beta) with a free beta from 0.1 to 10, which is the Gaussian at 2
       and the Laplace shape at 1.
 
     Args:
-        values: map with 1, 2 or 3 axes.
-        center: a pixel position per axis to try as a start, beside those found in the map.
+        values (array): Map with 1, 2 or 3 axes.
+        center (sequence of float, optional): Pixel position per axis to try as a start, beside those found in
+            the map.
 
     Returns:
-        One fit per family, the best (lowest ``aic``) first; the Gaussian's is that of :func:`gaussian_fit`.
+        *list* of **ShapeFit**, the best (lowest ``aic``) first; the Gaussian's is that of :func:`gaussian_fit`.
 
     Raises:
-        ValueError: if the map is constant, not finite, or has too few pixels.
+        ValueError: The map is constant, not finite, or has too few pixels.
 
     Examples::
 
         >>> y, x = np.mgrid[:40, :40]
         >>> fits = compare_shapes(np.exp(-np.hypot(y - 15, x - 20) / 4))
         >>> describe_shapes(fits)
-        'best: laplace, R^2 1.000; gaussian R^2 0.966'
+        'best: laplace, R^2 1.000; gaussian R^2 0.963'
     """
     levels = _levels(values)
     gaussian = _minimise(levels, GAUSSIAN, _start(levels, center))
-    laplace, lorentzian, disc = (
-        _minimise(levels, family, gaussian.params) for family in (LAPLACE, LORENTZIAN, DISC)
-    )
+    laplace, lorentzian, disc = (_minimise(levels, family, gaussian.params) for family in (LAPLACE, LORENTZIAN, DISC))
     near, beta = min((gaussian, 2.0), (laplace, 1.0), key=lambda pair: pair[0].rss)
     generalised = _minimise(levels, GENERALISED, np.append(near.params, np.log(beta)))
     rivals = [solution.report() for solution in (laplace, lorentzian, disc, generalised)]
@@ -134,66 +135,10 @@ def compare_shapes(values: ArrayLike, center: Sequence[float] | None = None) -> 
 
 def describe_shapes(fits: Sequence[ShapeFit]) -> str:
     """Says in one sentence which family of :func:`compare_shapes` fits best, and how well a Gaussian does."""
-    best, gaussian = fits[0], next(fit for fit in fits if fit.family == "gaussian")
+    best, gaussian = fits[0], next(fit for fit in fits if fit.family == GAUSSIAN.name)
     beta = "" if best.beta is None else f", beta {best.beta:.2f}"
     rest = "" if best is gaussian else f"; gaussian R^2 {gaussian.r2:.3f}"
     return f"best: {best.family}{beta}, R^2 {best.r2:.3f}{rest}"
-
-
-def _gaussian(rho2: FloatArray, _: float) -> tuple[FloatArray, FloatArray, None]:
-    value = np.exp(-0.5 * rho2)
-    return value, -0.5 * value, None
-
-
-def _laplace(rho2: FloatArray, _: float) -> tuple[FloatArray, FloatArray, None]:
-    rho = np.sqrt(np.maximum(rho2, ZERO))
-    value = np.exp(-rho)
-    return value, -0.5 * value / rho, None
-
-
-def _lorentzian(rho2: FloatArray, _: float) -> tuple[FloatArray, FloatArray, None]:
-    value = 1 / (1 + rho2)
-    return value, -np.square(value), None
-
-
-def _disc(rho2: FloatArray, edge: float) -> tuple[FloatArray, FloatArray, None]:
-    rho = np.sqrt(np.maximum(rho2, ZERO))
-    value = 0.5 + 0.5 * np.tanh((1 - rho) / (2 * edge))
-    return value, -0.5 * value * (1 - value) / (edge * rho), None
-
-
-def _generalised(rho2: FloatArray, log_beta: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-    beta = _beta(log_beta)
-    log_rho = 0.5 * np.log(np.maximum(rho2, ZERO))
-    power = np.exp(np.minimum(beta * log_rho, 300.0))
-    value = np.exp(-power / beta)
-    slope = value * power
-    return value, -0.5 * slope * np.exp(-2 * log_rho), slope * (1 / beta - log_rho)
-
-
-def _beta(log_beta: float) -> float:
-    return float(np.exp(np.clip(log_beta, *np.log(BETAS))))
-
-
-@dataclass(frozen=True)
-class _Family:
-    """A profile: from rho^2 and a shape number to its value and its slopes along both (None: not fitted).
-
-    ``scale`` is about its width over that of the Gaussian that fits it best, ``tolerance`` the share of the
-    residual sum of squares that the last step may still gain.
-    """
-
-    name: str
-    profile: Profile
-    scale: float = 1.0
-    tolerance: float = 1e-8
-
-
-GAUSSIAN = _Family("gaussian", _gaussian)
-LAPLACE = _Family("laplace", _laplace, 0.7)
-LORENTZIAN = _Family("lorentzian", _lorentzian, 0.8)
-DISC = _Family("uniform disc", _disc, 2.0, 1e-5)
-GENERALISED = _Family("generalised gaussian", _generalised)
 
 
 @dataclass(frozen=True)
@@ -257,9 +202,7 @@ def _gain(level: _Level, mean: FloatArray) -> float:
     covariance = reduce(np.matmul, reversed(lines), level.values - level.values.mean())
     total, squares = (float(np.prod([np.sum(line**power) for line in lines])) for power in (1, 2))
     variance = squares - total**2 / level.values.size
-    return (
-        float(np.prod(level.block) * covariance**2 / variance) if covariance > 0 and variance > ZERO else 0.0
-    )
+    return float(np.prod(level.block) * covariance**2 / variance) if covariance > 0 and variance > 0 else 0.0
 
 
 @dataclass(frozen=True)
@@ -267,22 +210,21 @@ class _Problem:
     """The fit of one family to one level.
 
     The parameters are the mean, the logarithms of the widths w, the shears T below the diagonal and, for the
-    generalised Gaussian, log beta. With ones on T's diagonal, T / w is the lower Cholesky factor of the inverse
-    covariance: rho is the length of (T / w)' (q - mean).
+    generalised Gaussian, log beta. With ones on T's diagonal, T / w is the lower Cholesky factor of the
+    inverse covariance: rho is the length of (T / w)' (q - mean).
     """
 
     level: _Level
-    family: _Family
+    family: Family
     edge: float
 
     def factor(self, params: FloatArray) -> FloatArray:
+        """T / w."""
         num_dims = self.level.values.ndim
-        widest = WIDEST * max(np.multiply(self.level.values.shape, self.level.block))
         shear = np.eye(num_dims)
-        below = np.tril_indices(num_dims, -1)
-        shear[below] = params[2 * num_dims :][: len(below[0])]
-        widths = np.exp(params[num_dims : 2 * num_dims].clip(np.log(NARROWEST), np.log(widest)))
-        return np.asarray(shear / widths)
+        for (j, i), number in zip(combinations(range(num_dims), 2), params[2 * num_dims :], strict=False):
+            shear[i, j] = number
+        return np.asarray(shear / np.exp(params[num_dims : 2 * num_dims].clip(*LOG_WIDTHS)))
 
     def products(self, params: FloatArray) -> FloatArray:
         """Sums over pixels of the products of all pairs of: 1, the profile, the map, the profile's slopes."""
@@ -299,9 +241,7 @@ class _Problem:
             gram += flat @ flat.T
         return gram
 
-    def _fill(
-        self, table: FloatArray, distances: list[FloatArray], factor: FloatArray, params: FloatArray
-    ) -> None:
+    def _fill(self, table: FloatArray, distances: list[FloatArray], factor: FloatArray, params: FloatArray) -> None:
         """Writes the profile into row 1 and its slopes by the parameters into rows 3 onwards."""
         axes = range(len(distances))
         parts = [reduce(np.add, [factor[i, j] * distances[i] for i in axes[j:]]) for j in axes]
@@ -313,7 +253,7 @@ class _Problem:
         for i in axes:
             by_mean[i] = -reduce(np.add, [factor[i, j] * slopes[j] for j in axes[: i + 1]])
             by_width[i] = -slopes[i] * parts[i]
-        for k, (i, j) in enumerate(zip(*np.tril_indices(len(axes), -1), strict=True)):
+        for k, (j, i) in enumerate(combinations(axes, 2)):
             by_shear[k] = slopes[j] * (factor[j, j] * distances[i])
         if shape_slope is not None:
             table[-1] = shape_slope
@@ -324,7 +264,7 @@ class _Problem:
         That is the Schur complement: squares of the residuals and of their slopes, and between the two.
         """
         gram = self.products(params)
-        linear = np.linalg.pinv(gram[:2, :2], hermitian=True) @ gram[:2, 2:]
+        linear = np.linalg.lstsq(gram[:2, :2], gram[:2, 2:], rcond=1e-15)[0]
         rest = gram[2:, 2:] - gram[2:, :2] @ linear
         background, amplitude = linear[:, 0].tolist()
         rest[1:] *= -amplitude
@@ -372,30 +312,31 @@ class _Solution:
         inverse = np.linalg.inv(self.problem.factor(params))
         rest, background, amplitude = self.problem.solve(params)
         squares = float(np.square(level.values).sum())
-        rss = max(rest[0, 0], np.finfo(np.float64).eps * squares)
+        unexplained = float(np.clip(rest[0, 0] / squares, EXACT, 1.0))
+        log_rss = np.log(unexplained * squares) + 2 * np.log(level.height)
         return ShapeFit(
             family=family.name,
             amplitude=level.height * amplitude,
             background=level.mean + level.height * background,
             mean=params[:num_dims],
             covariance=inverse.T @ inverse,
-            beta=_beta(params[-1]) if family is GENERALISED else None,
-            r2=1 - rss / squares,
-            aic=num_pixels * float(np.log(rss / num_pixels) + 2 * np.log(level.height))
-            + 2 * (len(params) + 2),
+            beta=beta_of(params[-1]) if family is GENERALISED else None,
+            r2=1 - unexplained,
+            aic=float(num_pixels * (log_rss - np.log(num_pixels)) + 2 * (len(params) + 2)),
         )
 
 
-def _minimise(levels: Sequence[_Level], family: _Family, start: FloatArray) -> _Solution:
+def _minimise(levels: Sequence[_Level], family: Family, start: FloatArray) -> _Solution:
     """The solution on the finest level, by way of the coarser ones whose blocks the shape spans."""
     num_dims = levels[0].values.ndim
+    widths = slice(num_dims, 2 * num_dims)
     params = start.copy()
-    params[num_dims : 2 * num_dims] += np.log(family.scale)
-    narrowest = np.exp(params[num_dims : 2 * num_dims].min())
+    params[widths] += np.log(family.scale)
+    narrowest = np.exp(params[widths].min())
     for level in reversed(levels):
         block = max(level.block)
         if block == 1 or 3 * block <= narrowest:
-            radius = np.exp(params[num_dims : 2 * num_dims].mean())
-            problem = _Problem(level, family, edge=min(0.5, 0.25 * block / radius))
+            problem = _Problem(level, family, edge=min(0.5, 0.25 * block / np.exp(params[widths].mean())))
             params = problem.minimise(params, tolerance=family.tolerance if block == 1 else 1e-5)
+            params[widths] = params[widths].clip(*LOG_WIDTHS)
     return _Solution(problem, params)

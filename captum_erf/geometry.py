@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from captum_erf.boxes import Box, find_boxes
-from captum_erf.layers import ForwardFunc, Layer, all_modules, find_layers, model_device
-from captum_erf.layouts import Layout
-from captum_erf.probing import Prober
-from captum_erf.units import Position, resolve_position
+from .boxes import Box, find_boxes
+from .layers import ForwardFunc, Layer, all_modules, find_layers, model_device
+from .layouts import Layout
+from .probing import Prober
+from .units import Position, resolve_position
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,16 +68,13 @@ class TheoreticalReceptiveField:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON-ready values."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
-        }
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TheoreticalReceptiveField:
         """The inverse of :meth:`to_dict`."""
-        return cls(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-        )
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**fields)
 
     def __repr__(self) -> str:
         rows = [
@@ -115,6 +112,7 @@ def theoretical_receptive_field(
     position: Position = "center",
     *,
     layout: Layout = "channels_first",
+    call: int | None = None,
 ) -> TheoreticalReceptiveField:
     r"""
     Finds the box of input positions that can influence a unit, its stride and the point onto which it projects.
@@ -131,6 +129,7 @@ def theoretical_receptive_field(
         position (str or tuple, optional): The unit: ``"center"``, ``"corner"``, ``"edge"`` or a tuple with an int or
             a share in [0, 1] per axis.
         layout (str or Callable, optional): How the layer's output is read as ``(N, C, *grid)``.
+        call (int, optional): Which call of a layer that is used several times in one forward pass; -1 is the last.
 
     Returns:
         *TheoreticalReceptiveField*, in input pixels.
@@ -149,7 +148,7 @@ def theoretical_receptive_field(
         >>> theoretical_receptive_field(net, "2", (3, 32, 32), "corner").lower
         (-3, -3)
     """
-    found = find_layers(forward_func, [layer])
+    found = find_layers(forward_func, [layer], call)
     sample = _sample(input_shape, all_modules(forward_func, found))
     return probe(forward_func, found, [position], sample, layout=layout)[0][0]
 
@@ -182,13 +181,15 @@ def probe(
     *,
     layout: Layout = "channels_first",
     additional_forward_args: tuple[Any, ...] = (),
+    input_index: int = 0,
 ) -> list[list[TheoreticalReceptiveField]]:
     """The fields of several units of several layers in shared passes, layer by layer and position by position.
 
-    ``sample`` holds real inputs, of which the first sample is used; of several inputs the first is probed.
+    ``sample`` holds real inputs, of which the first sample is used; of several inputs that at ``input_index`` is
+    probed.
     """
     inputs = sample if isinstance(sample, tuple) else (sample,)
-    prober = Prober(forward_func, layers, layout, inputs, additional_forward_args)
+    prober = Prober(forward_func, layers, layout, inputs, additional_forward_args, input_index)
     with prober.running():
         units = [[resolve_position(position, grid) for position in positions] for grid in prober.grids]
         boxes = find_boxes(prober, units)
@@ -198,9 +199,7 @@ def probe(
     ]
 
 
-def _field(
-    box: Box, size: tuple[int, ...], grid: tuple[int, ...], unit: tuple[int, ...]
-) -> TheoreticalReceptiveField:
+def _field(box: Box, size: tuple[int, ...], grid: tuple[int, ...], unit: tuple[int, ...]) -> TheoreticalReceptiveField:
     clipped = any(axis.is_clipped for axis in box)
     cells = [(u + 0.5) * length / units - 0.5 for u, length, units in zip(unit, size, grid, strict=True)]
     inside = [
@@ -213,8 +212,7 @@ def _field(
         size=tuple(axis.upper - axis.lower for axis in box),
         stride=tuple(axis.stride for axis in box),
         center=tuple(
-            cell if axis.is_global else (axis.lower + axis.upper - 1) / 2
-            for axis, cell in zip(box, cells, strict=True)
+            cell if axis.is_global else (axis.lower + axis.upper - 1) / 2 for axis, cell in zip(box, cells, strict=True)
         ),
         is_clipped=clipped,
         outside=None if clipped else 1 - math.prod(max(share, 0.0) for share in inside),

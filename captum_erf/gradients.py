@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .grids import read_grid
 from .layers import ForwardFunc, Layer, layer_outputs
-from .layouts import Layout, apply_layout, check_layout
+from .layouts import Layout, apply_layout
 from .units import Reader, Selected
 
 Magnitude = str | Callable[[Tensor], Tensor]
@@ -70,46 +71,61 @@ def unit_gradients(
     floating = [isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves]
     sources = [leaf for leaf, has_gradient in zip(leaves, floating, strict=True) if has_gradient]
     if not sources:
-        raise TypeError(
-            "No input is a floating-point tensor; pass the embedded or normalised inputs as floats."
-        )
-    given = tuple(_copy(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves)
+        raise TypeError("No input is a floating-point tensor; pass the embedded or normalised inputs as floats.")
     with torch.autocast(sources[0].device.type, dtype=autocast, enabled=autocast is not None):
-        outputs = layer_outputs(
-            network.forward_func,
-            network.layers,
-            given,
-            additional_forward_args,
-            layer_input=network.layer_input,
-            device_ids=network.device_ids,
-        )
+        outputs = _outputs(network, leaves, additional_forward_args)
+    arguments = (*inputs, *additional_forward_args)
     while outputs:
         place, output = outputs.popitem()
         name = network.layers[place].name
         for number, reader in enumerate(readers[place]):
-            scalars = _scalars(network, reader, output, name, sources[0])
+            scalars = _scalars(network, place, reader, output, sources, arguments)
             more = bool(outputs) or number + 1 < len(readers[place])
             found = iter(_gradient(scalars, sources, name, retain_graph=more))
             yield place, number, tuple(next(found) if has_gradient else None for has_gradient in floating)
         del output, scalars
 
 
-def _copy(leaf: Tensor) -> Tensor:
-    """What the network gets and may change in place; images channels-last, in which convolutions run faster."""
-    return leaf.clone(memory_format=torch.channels_last if leaf.ndim == 4 else torch.preserve_format)
+def _outputs(network: Network, leaves: tuple[Any, ...], additional_forward_args: tuple[Any, ...]) -> dict[int, Any]:
+    """What the layers hand over; images go channels-last, in which convolutions run faster, where the network can."""
+
+    def run(image_format: torch.memory_format) -> dict[int, Any]:
+        return layer_outputs(
+            network.forward_func,
+            network.layers,
+            tuple(_copy(leaf, image_format) for leaf in leaves),
+            additional_forward_args,
+            layer_input=network.layer_input,
+            device_ids=network.device_ids,
+        )
+
+    try:
+        return run(torch.channels_last)
+    except RuntimeError as error:
+        if "view size" not in str(error) and "contiguous" not in str(error):
+            raise
+    return run(torch.contiguous_format)
 
 
-def _scalars(network: Network, reader: Reader, output: Any, name: str, source: Tensor) -> Tensor:
+def _copy(leaf: Any, image_format: torch.memory_format) -> Any:
+    """What the network gets and may change in place."""
+    if not isinstance(leaf, Tensor):
+        return leaf
+    return leaf.clone(memory_format=image_format if leaf.ndim == 4 else torch.preserve_format)
+
+
+def _scalars(
+    network: Network, place: int, reader: Reader, output: Any, sources: list[Tensor], arguments: tuple[Any, ...]
+) -> Tensor:
     if isinstance(reader, Selected):
         return reader(output)
-    read = apply_layout(network.layout, output, name)
-    check_layout(network.layout, read.shape, source.shape[2:], name)
-    return reader(read)
+    layer, layout = network.layers[place], network.layout
+    axes = apply_layout(layout, output, layer.name).ndim
+    image = min(sources, key=lambda source: (source.ndim != axes, source.ndim < 3))
+    return reader(read_grid(network.forward_func, layer, layout, output, image, arguments))
 
 
-def _gradient(
-    scalars: Tensor, sources: list[Tensor], name: str, *, retain_graph: bool
-) -> tuple[Tensor | None, ...]:
+def _gradient(scalars: Tensor, sources: list[Tensor], name: str, *, retain_graph: bool) -> tuple[Tensor | None, ...]:
     if not scalars.requires_grad:
         raise RuntimeError(_no_path(name))
     gradients = torch.autograd.grad(scalars.sum(), sources, retain_graph=retain_graph, allow_unused=True)
@@ -126,19 +142,16 @@ def _no_path(name: str) -> str:
 
 
 def sample_maps(gradient: Tensor, magnitude: Magnitude) -> Tensor:
-    """Sample maps ``(N, *size)`` of a gradient ``(N, C_in, *size)``."""
+    """Sample maps ``(N, *size)`` of a gradient ``(N, C_in, *size)``, in single precision or better."""
+    gradient = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
     maps = magnitude(gradient) if callable(magnitude) else MAGNITUDES[magnitude](gradient)
     wanted = (gradient.shape[0], *gradient.shape[2:])
     if tuple(maps.shape) != wanted:
-        raise ValueError(
-            f"The callable magnitude must return sample maps of shape {wanted}, got {tuple(maps.shape)}."
-        )
+        raise ValueError(f"The callable magnitude must return sample maps of shape {wanted}, got {tuple(maps.shape)}.")
     return maps
 
 
 def check_magnitude(magnitude: Magnitude) -> None:
     """Refuses a magnitude of no known name."""
     if not callable(magnitude) and magnitude not in MAGNITUDES:
-        raise ValueError(
-            f"magnitude must be one of {', '.join(MAGNITUDES)} or a callable, got {magnitude!r}."
-        )
+        raise ValueError(f"magnitude must be one of {', '.join(MAGNITUDES)} or a callable, got {magnitude!r}.")

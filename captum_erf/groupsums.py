@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,9 +74,7 @@ class GroupSums:
         )
 
     def copy(self) -> GroupSums:
-        return GroupSums(
-            self.sums.clone(), self.counts.clone(), self.offset, self.num_dead, self.num_nonfinite
-        )
+        return GroupSums(self.sums.clone(), self.counts.clone(), self.offset, self.num_dead, self.num_nonfinite)
 
     def spread_over(self, size: tuple[int, ...]) -> None:
         """Covers the whole input from now on."""
@@ -95,16 +94,16 @@ class GroupSums:
 
     def _view(self, offset: tuple[int, ...], shape: Sequence[int]) -> Tensor:
         start = tuple(place - own for place, own in zip(offset, self.offset, strict=True))
-        return self.sums[(slice(None), *region(start, shape))]
+        return self.sums[region(start, shape)]
 
 
 def _stops(offset: tuple[int, ...], shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(start + length for start, length in zip(offset, shape, strict=True))
 
 
-def region(offset: Sequence[int], shape: Sequence[int]) -> tuple[slice, ...]:
-    """Slices of the box that starts at ``offset``."""
-    return tuple(slice(start, start + length) for start, length in zip(offset, shape, strict=True))
+def region(offset: Sequence[int], shape: Sequence[int]) -> tuple[Any, ...]:
+    """Index of the box that starts at ``offset`` on the last axes of an array."""
+    return (..., *(slice(start, start + length) for start, length in zip(offset, shape, strict=True)))
 
 
 def finite_samples(maps: Tensor) -> Tensor:

@@ -11,19 +11,20 @@ from numpy.typing import NDArray
 
 
 def leave_one_out(sums: NDArray[np.float64], counts: Sequence[int]) -> Iterator[NDArray[np.float64]]:
-    """Yields the mean map without each non-empty group in turn.
+    """
+    Yields the mean map without each non-empty group in turn.
 
     The groups that stay are added up afresh, so a pixel reached by the left-out group alone is exactly 0.
 
     Args:
-        sums: sum of the sample maps of each group, of shape ``(G, *size)``.
-        counts: number of samples in each group, of length G.
+        sums (ndarray): Sum of the sample maps of each group, of shape ``(G, *size)``.
+        counts (sequence of int): Number of samples in each group, of length G.
 
     Yields:
-        A mean map of shape ``size`` per non-empty group; nothing if fewer than two groups have samples.
+        *ndarray*, a mean map of shape ``size`` per non-empty group; nothing if fewer than two groups have samples.
 
     Raises:
-        ValueError: if sums and counts differ in length, or a count is negative.
+        ValueError: Sums and counts differ in length, or a count is negative.
 
     Examples::
 
@@ -32,7 +33,7 @@ def leave_one_out(sums: NDArray[np.float64], counts: Sequence[int]) -> Iterator[
     """
     if len(sums) != len(counts) or any(count < 0 for count in counts):
         raise ValueError(
-            f"got {len(sums)} sums and counts {list(counts)}; expected one sum and one count of at least 0 per group"
+            f"got {len(sums)} sums and counts {list(counts)}; expected a sum and a count of at least 0 per group"
         )
     groups = [group for group, count in enumerate(counts) if count > 0]
     if len(groups) < 2:
@@ -47,16 +48,17 @@ def leave_one_out(sums: NDArray[np.float64], counts: Sequence[int]) -> Iterator[
 
 
 def delete_a_group(estimates: Sequence[float]) -> float | None:
-    """Gives the standard error of a statistic from its values with one group of samples left out.
+    """
+    Gives the standard error of a statistic from its values with one group of samples left out.
 
     It is sqrt((G - 1) / G * sum((estimate_g - mean)^2)) over the G non-empty groups. A 95 % interval
     is the statistic plus or minus this times the quantile of Student's t with G - 1 degrees of freedom.
 
     Args:
-        estimates: the statistic without each non-empty group, of the maps from :func:`leave_one_out`.
+        estimates (sequence of float): The statistic of each map from :func:`leave_one_out`.
 
     Returns:
-        The standard error, in the units of the statistic; None from fewer than two estimates.
+        *float*, the standard error in the units of the statistic, or None from fewer than two estimates.
 
     Examples::
 

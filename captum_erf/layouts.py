@@ -32,7 +32,7 @@ def channels_last(output: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class tokens:  # noqa: N801
+class tokens:
     r"""
     Reads a sequence of tokens ``(N, L, C)``, the layout of vision transformers, as ``(N, C, *grid)``.
 
@@ -71,7 +71,7 @@ class tokens:  # noqa: N801
                 f"{output.shape[1]} tokens less prefix={self.prefix} leave {length}, which do not fold into "
                 f"{wanted}; set prefix= to the number of class and register tokens, or grid= to the shape."
             )
-        return output[:, self.prefix :].movedim(-1, 1).unflatten(2, grid)
+        return output[:, self.prefix :].movedim(-1, 1).reshape(len(output), -1, *grid)
 
 
 def apply_layout(layout: Layout, output: Any, layer: str) -> Tensor:
@@ -81,9 +81,7 @@ def apply_layout(layout: Layout, output: Any, layer: str) -> Tensor:
     elif layout == "channels_first":
         read = output
     else:
-        raise ValueError(
-            f'layout must be "channels_first", channels_last, tokens(...) or a callable, got {layout!r}.'
-        )
+        raise ValueError(f'layout must be "channels_first", channels_last, tokens(...) or a callable, got {layout!r}.')
     if not isinstance(read, Tensor):
         raise TypeError(
             f"Layer {layer!r} gives a {type(read).__name__}, not a tensor; pass a callable layout that picks the "
@@ -92,36 +90,46 @@ def apply_layout(layout: Layout, output: Any, layer: str) -> Tensor:
     return read
 
 
-def check_layout(layout: Layout, shape: Sequence[int], size: Sequence[int], layer: str) -> None:
-    """Refuses an output shape that cannot be ``(N, C, *grid)`` for inputs with spatial axes ``size``.
-
-    A channels-first reading is also refused where channels-last is the likelier one: reading the last axis as
-    channels gives the same stride on every axis, reading the second one does not.
-    """
-    if len(shape) != len(size) + 2:
+def check_axes(shape: Sequence[int], inputs: Sequence[int], layer: str) -> None:
+    """Refuses an output shape that cannot be ``(N, C, *grid)`` for inputs ``(N, C_in, *size)``."""
+    if len(shape) != len(inputs):
         raise ValueError(
             f"Layer {layer!r} gives an output of shape {tuple(shape)}, but inputs with spatial axes "
-            f"{tuple(size)} need {len(size) + 2} axes, (N, C, *grid){_layout_hint(shape, size)}"
+            f"{tuple(inputs[2:])} need {len(inputs)} axes, (N, C, *grid); {_hint(shape, inputs)}, or use "
+            "neuron_selector, which needs no grid."
         )
-    if layout == "channels_first" and _same_stride(shape[1:-1], size) and not _same_stride(shape[2:], size):
+    if shape[0] != inputs[0]:
         raise ValueError(
-            f"Layer {layer!r} gives an output of shape {tuple(shape)} for inputs with spatial axes {tuple(size)}: "
-            "its last axis looks like the channels. Pass layout=captum_erf.channels_last, or, if the second axis "
-            "really is the channels, layout=lambda output: output."
+            f"Layer {layer!r} gives an output of shape {tuple(shape)} for {inputs[0]} samples: its first axis is "
+            "not the batch. Pass a callable layout that makes it (N, C, *grid), or choose the layer around it."
         )
 
 
-def _layout_hint(shape: Sequence[int], size: Sequence[int]) -> str:
-    if len(shape) == 3:
-        return (
-            "; for tokens (N, L, C) pass layout=captum_erf.tokens(prefix=..., grid=...), "
-            "or use neuron_selector, which needs no grid."
-        )
-    return "; pass a callable layout that makes it so, or use neuron_selector, which needs no grid."
+def check_layout(layout: Layout, shape: Sequence[int], size: Sequence[int], layer: str) -> None:
+    """Refuses an output shape that cannot be ``(N, C, *grid)``, or is not likely to be, for images of one size."""
+    check_axes(shape, (shape[0], 1, *size), layer)
+    if layout == "channels_first" and (fits_input(shape[1:-1], size) and not fits_input(shape[2:], size)):
+        raise channels_look_last(shape, size, layer)
 
 
-def _same_stride(grid: Sequence[int], size: Sequence[int]) -> bool:
-    if len(size) < 2:
-        return True
+def fits_input(grid: Sequence[int], size: Sequence[int]) -> bool:
+    """Whether units would lie equally far apart on every axis, on a single one no closer than the input's positions."""
     strides = [length / units for length, units in zip(size, grid, strict=True)]
-    return max(strides) <= 1.25 * min(strides)
+    return min(strides) >= 1 if len(strides) == 1 else max(strides) <= 1.25 * min(strides)
+
+
+def channels_look_last(shape: Sequence[int], size: Sequence[int], layer: str) -> ValueError:
+    """The error for an output that is channels-last, but to be read channels-first."""
+    return ValueError(
+        f"Layer {layer!r} gives an output of shape {tuple(shape)} for inputs with spatial axes {tuple(size)}: "
+        "its last axis looks like the channels. Pass layout=captum_erf.channels_last, or, if the second axis "
+        "really is the channels, layout=lambda output: output."
+    )
+
+
+def _hint(shape: Sequence[int], inputs: Sequence[int]) -> str:
+    if len(shape) == 3:
+        return "for tokens (N, L, C) pass layout=captum_erf.tokens(prefix=..., grid=...)"
+    if len(shape) == 4 and len(inputs) == 5:
+        return "for tokens pass layout=captum_erf.tokens(grid=...) with a grid of three axes"
+    return "pass a callable layout that makes it so"

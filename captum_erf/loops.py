@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from torch import Tensor
 from tqdm import tqdm
 
 from . import distributed
@@ -27,6 +28,11 @@ def run_through(
         raise ValueError(f"max_samples must be 1 or more, got {max_samples}.")
     if target_error is not None:
         _check_target(target_error, accumulator.groups)
+    if isinstance(dataloader, Tensor) and dataloader.ndim == 4:
+        raise ValueError(
+            f"The data loader is a tensor of shape {tuple(dataloader.shape)}, which may be one batch or several; pass "
+            "[tensor] for one batch, list(tensor) for several."
+        )
     if not distributed.in_job():
         _feed(accumulator, dataloader, max_samples, target_error, show_progress)
         return accumulator.compute()
@@ -67,7 +73,7 @@ def _check_target(target_error: float, groups: int) -> None:
 
 
 def _precise_enough(accumulator: ERFAccumulator, target_error: float) -> bool:
-    if accumulator.num_samples < SAMPLES_PER_GROUP * accumulator.groups:
+    if accumulator.num_samples < SAMPLES_PER_GROUP * accumulator.groups or accumulator.has_dead_unit:
         return False
     return all(relative_error(field) <= target_error for field in accumulator.compute())
 
@@ -75,6 +81,6 @@ def _precise_enough(accumulator: ERFAccumulator, target_error: float) -> bool:
 def relative_error(field: ERFMap) -> float:
     """Standard error of the radius that holds half of the mass, over that radius."""
     radius, error = field.estimate(lambda found: found.radius_mass().radius(0.5))
-    if error is None or radius is None:
-        return float("inf")
-    return error / radius if error else 0.0
+    if error == 0:
+        return 0.0
+    return error / radius if error and radius else float("inf")

@@ -35,17 +35,15 @@ def as_mass_map(values: ArrayLike) -> FloatArray:
             "got a map that is zero everywhere: every sample is dead; expected a unit that "
             "depends on the input: choose another channel, position or layer"
         )
-    return array / array.max()
+    return np.asarray(array / array.max())
 
 
 def as_position(position: Iterable[float], num_dims: int) -> FloatArray:
-    """The position as float64, rounded to a billionth of a pixel; a ValueError if it does not suit the map."""
+    """The position as float64, to a billionth of a pixel; a ValueError if it does not suit the map."""
     array = np.array(list(position), dtype=np.float64)
     if array.shape != (num_dims,) or not np.isfinite(array).all():
-        raise ValueError(
-            f"got center {array.tolist()}; expected {num_dims} finite pixel positions, one per axis"
-        )
-    return array.round(9)
+        raise ValueError(f"got center {array.tolist()}; expected {num_dims} finite pixel positions, one per axis")
+    return np.asarray(array.round(9))
 
 
 def offsets(shape: Sequence[int], position: Iterable[float], block: Iterable[int]) -> list[FloatArray]:
@@ -70,13 +68,13 @@ class Ellipse:
     @property
     def sigmas(self) -> FloatArray:
         """Square roots of the covariance's eigenvalues, in pixels, largest first."""
-        return np.sqrt(np.linalg.eigvalsh(self.covariance)[::-1].clip(0))
+        return np.asarray(np.sqrt(np.linalg.eigvalsh(self.covariance)[::-1].clip(0)))
 
     @property
     def angle(self) -> float | None:
         """Direction of the longest axis in degrees, above -90 and up to 90; None unless there are two axes.
 
-        0 is along the last axis (x, to the right). Positive angles turn counter-clockwise in the image as it is
+        0 is along the last axis (x, to the right). Positive angles turn counter-clockwise in the image as
         seen with its first row at the top: at 45 the ellipse points to the upper right.
         """
         if len(self.covariance) != 2:
@@ -84,6 +82,6 @@ class Ellipse:
         down, right = np.linalg.eigh(self.covariance)[1][:, -1]
         return float(90 - (90 - np.degrees(np.arctan2(-down, right))) % 180)
 
-    def _report(self) -> str:
+    def _axes(self) -> str:
         angle = "" if self.angle is None else f"; angle {self.angle:.4g} degrees"
         return f"sigmas {listed(self.sigmas)} px{angle}"

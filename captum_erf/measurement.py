@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,8 +18,8 @@ from torch import Tensor
 
 from .geometry import TheoreticalReceptiveField, probe
 from .gradients import Magnitude, Network, gradients_enabled, sample_maps, unit_gradients
-from .groupsums import region
-from .layers import all_modules, mixes_samples, unchanged
+from .groupsums import finite_samples, region
+from .layers import ForwardFunc, all_modules, mixes_samples, unchanged, unwrap
 from .units import Channel, NeuronSelector, Position, Reader, Selected, Units
 from .windows import Window, find_window
 
@@ -68,6 +68,7 @@ class Measurement:
 
     def targets(self, inputs: tuple[Any, ...], arguments: tuple[Any, ...]) -> list[Target]:
         """The units to measure in inputs like these, layer by layer, position by position."""
+        inputs, arguments = self._one_sample(inputs, arguments)
         fields = self._fields(inputs, arguments)
         refusal = self._refusal(inputs, arguments)
         targets = [
@@ -77,9 +78,7 @@ class Measurement:
         ]
         return self._checked(targets, inputs, arguments)
 
-    def maps(
-        self, targets: Sequence[Target], inputs: tuple[Any, ...], arguments: tuple[Any, ...]
-    ) -> list[SampleMaps]:
+    def maps(self, targets: Sequence[Target], inputs: tuple[Any, ...], arguments: tuple[Any, ...]) -> list[SampleMaps]:
         """Sample maps of the targets, in their order."""
         found: dict[int, SampleMaps] = {}
         whole = [number for number, target in enumerate(targets) if isinstance(target.window, str)]
@@ -102,9 +101,7 @@ class Measurement:
         readers = [[self._reader(targets[number]) for number in row] for row in rows]
         network = replace(self.network, layers=tuple(self.network.layers[place] for place in places))
         offset = (0,) * (inputs[self.input_index].ndim - 2)
-        for row, column, gradients in unit_gradients(
-            network, readers, inputs, arguments, autocast=self.autocast
-        ):
+        for row, column, gradients in unit_gradients(network, readers, inputs, arguments, autocast=self.autocast):
             gradient = gradients[self.input_index]
             if gradient is None:
                 gradient = torch.zeros_like(inputs[self.input_index])
@@ -114,15 +111,19 @@ class Measurement:
         self, targets: Sequence[Target], stack: list[tuple[int, Window]], inputs: Tensor
     ) -> Iterator[tuple[int, SampleMaps]]:
         layer = self.network.layers[targets[stack[0][0]].place]
-        crops = torch.cat([inputs[(..., *region(window.offset, window.shape))] for _, window in stack])
+        crops = torch.cat([inputs[region(window.offset, window.shape)] for _, window in stack])
         reader = Units(tuple(window.index for _, window in stack), self.channel)
         network = replace(self.network, layers=(layer,))
         for _, _, (gradient,) in unit_gradients(network, [[reader]], (crops,), autocast=self.autocast):
-            values = sample_maps(
-                gradient if gradient is not None else torch.zeros_like(crops), self.magnitude
-            )
-            for (number, window), part in zip(stack, values.chunk(len(stack)), strict=True):
-                yield number, SampleMaps(part, window.offset)
+            parts = (gradient if gradient is not None else torch.zeros_like(crops)).chunk(len(stack))
+            for (number, window), part in zip(stack, parts, strict=True):
+                yield number, self._window_maps(part, window.offset, inputs)
+
+    def _window_maps(self, gradient: Tensor, offset: tuple[int, ...], inputs: Tensor) -> SampleMaps:
+        if not callable(self.magnitude):
+            return SampleMaps(sample_maps(gradient, self.magnitude), offset)
+        whole = _placed(gradient, offset, inputs.shape[2:])
+        return SampleMaps(sample_maps(whole, self.magnitude), (0,) * len(offset))
 
     def _reader(self, target: Target) -> Reader:
         if self.neuron_selector is not None:
@@ -140,20 +141,41 @@ class Measurement:
         return found
 
     def _probed(self, inputs: tuple[Any, ...], arguments: tuple[Any, ...]) -> list[list[Any]]:
-        network = self.network
+        network, index = self.network, self.input_index
         try:
             return probe(
-                network.forward_func,
+                _taking_first(network.forward_func, index),
                 network.layers,
                 self.positions,
-                inputs,
+                (inputs[index], *inputs[:index], *inputs[index + 1 :]),
                 layout=network.layout,
                 additional_forward_args=arguments,
+                input_index=self.input_index,
             )
         except (ValueError, TypeError):
             if self.neuron_selector is None:
                 raise
-            return [[None] * len(self.positions) for _ in network.layers]
+            if len(network.layers) == 1:
+                return [[None] * len(self.positions)]
+        alone = [replace(self, network=replace(network, layers=(layer,))) for layer in network.layers]
+        return [row for measurement in alone for row in measurement._probed(inputs, arguments)]
+
+    def _one_sample(
+        self, inputs: tuple[Any, ...], arguments: tuple[Any, ...]
+    ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """One sample to set up with: the first that is finite, or the first one with zeros where it is not."""
+        measured = inputs[self.input_index]
+        number = int(finite_samples(measured).int().argmax())
+        one = [_sample(item, number, len(measured)) for item in (*inputs, *arguments)]
+        return tuple(map(_finite, one[: len(inputs)])), tuple(one[len(inputs) :])
+
+    def _weights(self) -> tuple[tuple[int, int], ...]:
+        """Differs after the weights have changed, with which what a window shows may change too."""
+        modules = all_modules(self.network.forward_func, self.network.layers)
+        tensors = [item for module in modules for item in (*module._parameters.values(), *module._buffers.values())]
+        return tuple(
+            (item.data_ptr(), 0 if item.is_inference() else item._version) for item in tensors if item is not None
+        )
 
     def _refusal(self, inputs: tuple[Any, ...], arguments: tuple[Any, ...]) -> str:
         modules = all_modules(self.network.forward_func, self.network.layers)
@@ -167,31 +189,73 @@ class Measurement:
         }
         return next((reason for reason, holds in reasons.items() if holds), "")
 
-    def _checked(
-        self, targets: list[Target], inputs: tuple[Any, ...], arguments: tuple[Any, ...]
-    ) -> list[Target]:
-        windowed = [target for target in targets if isinstance(target.window, Window)]
-        verdicts = self.cache.setdefault("verdicts", {})
-        size = tuple(inputs[self.input_index].shape)[2:]
-        unknown = [target for target in windowed if (target, size) not in verdicts]
+    def _checked(self, targets: list[Target], inputs: tuple[Any, ...], arguments: tuple[Any, ...]) -> list[Target]:
+        key = ("verdicts", tuple(inputs[self.input_index].shape), self._weights())
+        verdicts = self.cache.setdefault(key, {})
+        unknown = [target for target in targets if isinstance(target.window, Window) and target not in verdicts]
         if unknown:
-            plain = replace(self, channel=None, magnitude="abs", autocast=None)
-            one = tuple(item[:1] if isinstance(item, Tensor) else item for item in inputs)
-            apart = plain.maps(unknown, one, arguments)
-            whole = plain.maps([replace(target, window="self-check") for target in unknown], one, arguments)
-            for target, part, reference in zip(unknown, apart, whole, strict=True):
-                verdicts[target, size] = _verdict(part, reference.values)
-        return [replace(target, window=verdicts.get((target, size)) or target.window) for target in targets]
+            verdicts.update(zip(unknown, self._verdicts(unknown, inputs, arguments), strict=True))
+        return [replace(target, window=verdicts.get(target) or target.window) for target in targets]
+
+    def _verdicts(self, targets: list[Target], inputs: tuple[Any, ...], arguments: tuple[Any, ...]) -> list[str]:
+        """Why the targets' windows may not be used; nothing where they may."""
+        plain = replace(self, channel=_every_channel, magnitude="abs", autocast=None)
+        found: dict[int, str] = {}
+        with torch.backends.cudnn.flags(enabled=False):  # its TF32 differs by more than the tolerance
+            whole = plain.maps([replace(target, window="self-check") for target in targets], inputs, arguments)
+            for stack in _stacks(targets, list(range(len(targets))), inputs[self.input_index]):
+                try:
+                    parts = dict(plain._windowed(targets, stack, inputs[self.input_index]))
+                except Exception as error:
+                    found |= {number: f"the network does not take the window: {error}" for number, _ in stack}
+                else:
+                    found |= {number: _verdict(part, whole[number].values) for number, part in parts.items()}
+        return [found[number] for number in range(len(targets))]
 
 
 def _window(theoretical: TheoreticalReceptiveField | None) -> Window | str:
     return "the layer has no grid" if theoretical is None else find_window(theoretical)
 
 
+def _every_channel(values: Tensor) -> Tensor:
+    """A scalar in which no channels cancel, and whose gradient shows where a unit's values differ."""
+    weights = torch.arange(values.shape[1], device=values.device).cos().to(values.dtype)
+    peak = values.detach().abs().amax(1, keepdim=True).clamp_min(torch.finfo(values.dtype).tiny)
+    return (weights * values * (1 + values / (4 * peak))).sum(1)
+
+
+def _taking_first(forward_func: ForwardFunc, index: int) -> ForwardFunc:
+    """The network with its input number ``index`` as the first argument."""
+    if index == 0:
+        return forward_func
+    network = unwrap(forward_func)
+
+    def reordered(measured: Any, *others: Any) -> Any:
+        return network(*others[:index], measured, *others[index:])
+
+    return reordered
+
+
+def _sample(item: Any, number: int, samples: int) -> Any:
+    batched = isinstance(item, Tensor) and item.ndim > 0 and len(item) == samples
+    return item[number : number + 1] if batched else item
+
+
+def _finite(item: Any) -> Any:
+    floating = isinstance(item, Tensor) and item.is_floating_point()
+    return torch.nan_to_num(item.detach(), 0.0, 0.0, 0.0) if floating else item
+
+
+def _placed(part: Tensor, offset: tuple[int, ...], size: Sequence[int]) -> Tensor:
+    """The part at its place in the whole input, with zeros elsewhere."""
+    whole = part.new_zeros(*part.shape[: -len(size)], *size)
+    whole[region(offset, part.shape[-len(size) :])] = part
+    return whole
+
+
 def _verdict(part: SampleMaps, reference: Tensor) -> str:
     """Why the window may not be used; nothing where it may."""
-    placed = torch.zeros_like(reference)
-    placed[(slice(None), *region(part.offset, tuple(part.values.shape[1:])))] = part.values
+    placed = _placed(part.values, part.offset, reference.shape[1:])
     peak = float(reference.max())
     if peak == 0.0:
         return "the first sample does not activate the unit, so the window could not be checked"
@@ -201,9 +265,7 @@ def _verdict(part: SampleMaps, reference: Tensor) -> str:
     return f"the window's map differs from the whole input's by {difference:.1e} of its maximum"
 
 
-def _stacks(
-    targets: Sequence[Target], numbers: list[int], inputs: Tensor
-) -> Iterator[list[tuple[int, Window]]]:
+def _stacks(targets: Sequence[Target], numbers: list[int], inputs: Tensor) -> Iterator[list[tuple[int, Window]]]:
     """Windows of one layer and one shape, as many at a time as cover no more than the input itself."""
     alike: dict[tuple[int, tuple[int, ...]], list[tuple[int, Window]]] = {}
     for number in numbers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 import inspect
 import math
 import sys
@@ -101,9 +102,7 @@ def _torchvision(name: str, weights: str | None) -> NamedModel:
         return NamedModel(models.get_model(name, **options), RANDOM)
     published = models.get_model_weights(name)
     if weights not in published.__members__:
-        raise ValueError(
-            f"{name} has no weights {weights!r}{_near(weights, published.__members__)}, or a file."
-        )
+        raise ValueError(f"{name} has no weights {weights!r}{_near(weights, published.__members__)}, or a file.")
     model = _fetch(lambda: models.get_model(name, **{**options, "weights": weights}))
     return NamedModel(model, f"trained, torchvision's {published[weights]}")
 
@@ -156,9 +155,7 @@ def _fetch(create: Any) -> nn.Module:
     try:
         model: nn.Module = create()
     except (OSError, RuntimeError) as error:
-        raise WeightsError(
-            f"The model could not be made with its weights: {type(error).__name__}: {error}"
-        ) from error
+        raise WeightsError(f"The model could not be made with its weights: {type(error).__name__}: {error}") from error
     return model
 
 
@@ -247,12 +244,13 @@ def shapes_on(model: nn.Module, size: int) -> Shapes:
         ) from error
 
 
-def grid_of(name: str, shape: tuple[int, ...] | None, layout: Layout, size: int) -> tuple[int, ...]:
-    """Units per axis of the layer; a ValueError where the layout reads none."""
-    output = None if shape is None else torch.empty(shape, device="meta")
-    read = apply_layout(layout, output, name)
+def read_shape(name: str, shape: tuple[int, ...] | None, layout: Layout, size: int) -> tuple[int, ...]:
+    """The layer's shape as ``(N, C, *grid)``; a ValueError where the layout reads none."""
+    if shape is None:
+        raise ValueError(f"Layer {name!r} hands over no tensor; use the Python interface with a layout of your own.")
+    read = apply_layout(layout, torch.empty(shape, device="meta"), name)
     check_layout(layout, read.shape, (size, size), name)
-    return tuple(read.shape[2:])
+    return tuple(read.shape)
 
 
 def detect_layout(shapes: Shapes, size: int) -> Layout:
@@ -275,10 +273,11 @@ def _tokens_message(shape: tuple[int, ...]) -> str:
     length = shape[1]
     side = math.isqrt(length)
     prefix = length - side**2
+    front = f" and the first {prefix} stand for no place (class token, registers)" * (prefix > 0)
     return (
-        f"The layers hand over tokens, {length} of {shape[2]} channels, whose place in the image only you know; pass "
-        f"--layout tokens:{prefix} if they are {prefix} class or register tokens and then {side} x {side} in rows, "
-        "and --layers NAMES for other layers than the last (--list-layers shows them)."
+        f"The layers hand over {length} tokens of {shape[2]} channels, whose places in the image only you know. Pass "
+        f"--layout tokens{f':{prefix}' * (prefix > 0)} if they are {side} x {side} row by row{front}; without --layers "
+        "the last layer is measured then."
     )
 
 
@@ -287,7 +286,7 @@ def _grids(shapes: Shapes, layout: Layout, size: int) -> dict[str, tuple[int, ..
     grids = {}
     for name, shape in shapes.items():
         try:
-            grid = grid_of(name, shape, layout, size)
+            grid = read_shape(name, shape, layout, size)[2:]
         except (ValueError, TypeError, IndexError):
             continue
         if max(grid) <= 1.25 * min(grid) and max(grid) > 1:
@@ -297,36 +296,48 @@ def _grids(shapes: Shapes, layout: Layout, size: int) -> dict[str, tuple[int, ..
 
 def default_layers(model: nn.Module, shapes: Shapes, layout: Layout, size: int) -> list[str]:
     r"""
-    For every spatial resolution the last module that produces it, in the order in which they run.
+    For every spatial resolution the last stage that produces it, in the order in which they run.
 
-    Modules near the root come before their parts, and a module that holds layers of several resolutions steps back for
-    its parts: ``relu``, ``layer1``, ..., ``layer4`` in ResNet-18. Single units and adaptive pooling do not count.
+    A stage is a module of the network's own, or of a module that runs through resolutions of its own: ``relu``,
+    ``layer1``, ..., ``layer4`` in ResNet-18, ``features.3``, ... in VGG-16. Single units and adaptive pooling do not
+    count.
 
     Raises:
         ValueError: No module hands over a grid in this layout.
     """
     grids = _grids(shapes, layout, size)
     pooling = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
-    candidates: dict[tuple[int, ...], list[str]] = {}
-    for name, grid in grids.items():
-        if not isinstance(model.get_submodule(name), pooling):
-            candidates.setdefault(grid, []).insert(0, name)
-    ranked = [sorted(names, key=_depth) for names in candidates.values()]
-    if not ranked:
+    stages = [name for name in _stages("", list(shapes), grids) if not isinstance(model.get_submodule(name), pooling)]
+    last = {grids[name]: name for name in sorted(stages, key=list(grids).index)}
+    if not last:
         raise ValueError(
             f"No module of {type(model).__name__} hands over a grid of units; --list-layers shows what they hand over. "
             "Name layers with --layers and say how to read them with --layout, or use the Python interface."
         )
-    while any(trunks := [_holds_another(names[0], ranked) for names in ranked]):
-        ranked = [names[1:] if trunk else names for names, trunk in zip(ranked, trunks, strict=True)]
-        ranked = [names for names in ranked if names]
-    order = list(grids)
-    return sorted((names[0] for names in ranked), key=order.index)
+    return sorted(last.values(), key=list(grids).index)
 
 
-def _depth(name: str) -> float:
-    return name.count(".") if name else math.inf
+def _stages(parent: str, order: list[str], grids: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Modules with a grid below the parent; of those that bring forth new resolutions inside, the stages within."""
+    found = []
+    for name in _parts(parent, order):
+        parts = _parts(name, order)
+        before = order[: order.index(parts[0])] if parts else order
+        known = {grids.get(other) for other in (*before, name)}
+        if any(part in grids and grids[part] not in known for part in parts):
+            found += _stages(name, order, grids)
+        elif name in grids:
+            found.append(name)
+    return found or [parent] * (parent in grids)
 
 
-def _holds_another(name: str, ranked: list[list[str]]) -> bool:
-    return any(names[0].startswith(f"{name}.") for names in ranked) or (name == "" and len(ranked) > 1)
+def _parts(parent: str, order: list[str]) -> list[str]:
+    """The modules right below the parent among those that run, in the order in which they finish."""
+    below = [name for name in order if name != parent and (not parent or name.startswith(f"{parent}."))]
+    outer = set(below)
+    return [name for name in below if not _ancestors(name) & outer]
+
+
+def _ancestors(name: str) -> set[str]:
+    pieces = name.split(".")
+    return {".".join(pieces[:count]) for count in range(1, len(pieces))}

@@ -9,7 +9,6 @@ brackets of the bounds of all units of all layers at once.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
@@ -19,12 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from captum_erf.layers import ForwardFunc, Layer, all_modules, layer_outputs, mixes_samples, unchanged
-from captum_erf.layouts import Layout, apply_layout, check_layout
+from .grids import read_grid
+from .layers import ForwardFunc, Layer, all_modules, aside, first_sample, layer_outputs, mixes_samples
+from .layouts import Layout, apply_layout
 
 LOWER, UPPER = 0, 1
 MIN_AREA_LIMIT = 16384
 MAX_SECTIONS = 15
+SHARE_PER_PASS = 0.5
 ROUNDING = 1e-6
 
 Side = int
@@ -53,11 +54,14 @@ class Prober:
         layout: Layout,
         inputs: tuple[Tensor, ...],
         additional_forward_args: tuple[Any, ...] = (),
+        input_index: int = 0,
     ) -> None:
         self.forward_func, self.layers, self.layout = forward_func, list(layers), layout
         self.modules = all_modules(forward_func, layers)
-        self.sample = _checked(inputs[0])[:1].detach()
-        self.others = [_first(item, len(inputs[0])) for item in (*inputs[1:], *additional_forward_args)]
+        self.input_index = input_index
+        samples = len(_checked(inputs[input_index]))
+        self.arguments = [first_sample(item, samples) for item in (*inputs, *additional_forward_args)]
+        self.sample: Tensor = self.arguments[input_index]
         self.size: tuple[int, ...] = tuple(self.sample.shape[2:])
         self.area_limit = max(2 * math.prod(self.size), MIN_AREA_LIMIT)
         self.grids: list[tuple[int, ...]] = []
@@ -65,30 +69,26 @@ class Prober:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Eval mode, no gradients, no kernels that spread NaN, the caller's random state left alone."""
-        device = self.sample.device
         with ExitStack() as stack:
-            stack.enter_context(unchanged(self.modules, eval_mode=True))
-            stack.enter_context(torch.inference_mode(False))
-            stack.enter_context(torch.no_grad())
-            stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
+            stack.enter_context(aside(self.modules, self.sample.device))
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
             stack.enter_context(torch.backends.nnpack.flags(enabled=False))
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")
             self.one_by_one = bool(mixes_samples(self.modules))
             self._find_grids()
             yield
 
     def _find_grids(self) -> None:
-        outputs = self._outputs(self.sample, self.layers)
-        for layer, output in zip(self.layers, outputs, strict=True):
-            check_layout(self.layout, output.shape, self.size, layer.name)
+        found = layer_outputs(self.forward_func, self.layers, tuple(self.arguments))
+        for place, layer in enumerate(self.layers):
+            output = read_grid(
+                self.forward_func, layer, self.layout, found[place], self.sample, tuple(self.arguments)
+            )
+            self.grids.append(tuple(output.shape[2:]))
             if output.isnan().any():
                 raise ValueError(
                     f"Layer {layer.name!r} gives NaN for finite inputs, so that NaN cannot probe it; "
                     "check the weights and the precision, or pass real inputs instead of a shape."
                 )
-        self.grids = [tuple(output.shape[2:]) for output in outputs]
 
     def canvas(self, size: Sequence[int]) -> Tensor:
         """The sample cut or repeated to another size."""
@@ -101,23 +101,20 @@ class Prober:
     def reached(self, batch: Tensor, layers: Sequence[int]) -> list[NDArray[np.bool_]]:
         """For each of the layers, which units hold NaN: ``(N, *grid)``."""
         chosen = [self.layers[layer] for layer in layers]
-        parts = [self._outputs(part, chosen) for part in (batch.split(1) if self.one_by_one else [batch])]
-        return [
-            torch.cat([out.isnan().any(1) for out in outs]).cpu().numpy() for outs in zip(*parts, strict=True)
-        ]
+        parts = [self._outputs(part, chosen) for part in (torch.split(batch, 1) if self.one_by_one else [batch])]
+        return [torch.cat([out.isnan().any(1) for out in outs]).cpu().numpy() for outs in zip(*parts, strict=True)]
 
     def _outputs(self, batch: Tensor, layers: Sequence[Layer]) -> list[Tensor]:
-        others = tuple(_repeat(item, len(batch)) for item in self.others)
-        outputs = layer_outputs(self.forward_func, layers, (batch, *others))
+        arguments = [_repeat(item, len(batch)) for item in self.arguments]
+        arguments[self.input_index] = batch
+        outputs = layer_outputs(self.forward_func, layers, tuple(arguments))
         return [apply_layout(self.layout, outputs[place], layer.name) for place, layer in enumerate(layers)]
 
 
 def _checked(sample: Any) -> Tensor:
     if not isinstance(sample, Tensor) or not 3 <= sample.ndim <= 5 or 0 in sample.shape:
         got = tuple(sample.shape) if isinstance(sample, Tensor) else type(sample).__name__
-        raise ValueError(
-            f"Inputs must be a tensor (N, C_in, *size) with one to three spatial axes, got {got}."
-        )
+        raise ValueError(f"Inputs must be a tensor (N, C_in, *size) with one to three spatial axes, got {got}.")
     if not sample.is_floating_point():
         raise TypeError(
             f"Inputs of type {sample.dtype} cannot hold NaN, with which the theoretical receptive field is found; "
@@ -126,11 +123,6 @@ def _checked(sample: Any) -> Tensor:
     if sample[:1].isnan().any():
         raise ValueError("The first sample holds NaN; pass finite inputs.")
     return sample
-
-
-def _first(item: Any, count: int) -> Any:
-    batched = isinstance(item, Tensor) and item.ndim > 0 and len(item) == count
-    return item[:1].detach() if batched else item
 
 
 def _repeat(item: Any, count: int) -> Any:
@@ -158,8 +150,13 @@ class Guess:
                     min(old_high, float((high - moved).min())),
                 )
 
+    def is_torn(self, target: Target) -> bool:
+        """Whether the layer's units differ by more than the stride, as far as is known."""
+        low, high = self.offsets.get((target.layer, target.side), (-math.inf, math.inf))
+        return low > high + ROUNDING
+
     def interval(self, target: Target) -> tuple[float, float]:
-        """The smallest and the largest likely bound; the two cross where units differ by more than the stride."""
+        """The smallest and the largest likely bound."""
         low, high = sorted(self.offsets.get((target.layer, target.side), (-math.inf, math.inf)))
         moved = self.strides.get(target.layer, 0.0) * target.unit
         return low + moved, high + moved
@@ -195,7 +192,7 @@ class Canvas:
             image.narrow(self.axis + 1, start, stop - start).fill_(math.nan)
         for layer, reached in zip(layers, self._reached(batch, layers), strict=True):
             others = tuple(axis for axis in range(1, reached.ndim) if axis != self.axis + 1)
-            self._keep(layer, reached.any(axis=others), tests)
+            self._keep(layer, np.asarray(reached.any(axis=others)), tests)
         self.is_clean = True
 
     def _reached(self, batch: Tensor, layers: list[int]) -> list[NDArray[np.bool_]]:
@@ -250,25 +247,21 @@ class Canvas:
             brackets = {target: self.bracket(target) for target in targets}
             open_ = {target: bracket for target, bracket in brackets.items() if bracket[0] < bracket[1]}
             sections = self._sections(len(open_))
-            tests = {
-                (t.side, q)
-                for t, bracket in open_.items()
-                for q in _cuts(bracket, guess.interval(t), sections)
-            }
+            tests = {(t.side, q) for t, bracket in open_.items() for q in _cuts(bracket, guess.interval(t), sections)}
             if not tests | more:
                 return
             self.test(tests | more, {target.layer for target in (targets if more else open_)})
             more = set()
 
+    @property
+    def cost(self) -> float:
+        """Share of a pass over the whole input; an axis costs at least what one unit of the coarsest layer does."""
+        dims, area = len(self.size), math.prod(self.prober.size)
+        stride = max((area / math.prod(grid)) ** (1 / dims) for grid in self.prober.grids)
+        return math.prod(max(length, stride) for length in self.size) / area
+
     def _sections(self, num_targets: int) -> int:
-        """Cuts per bound and pass; a canvas costs at least its length times the largest stride."""
-        dims = len(self.size)
-        stride = max(
-            (math.prod(self.prober.size) / math.prod(grid)) ** (1 / dims) for grid in self.prober.grids
-        )
-        thickness = math.prod(max(length, stride) for length in self.size) / self.length
-        rows = 0.5 * math.prod(self.prober.size) / (self.length * thickness)
-        return int(np.clip(rows / max(num_targets, 1), 1, MAX_SECTIONS))
+        return int(np.clip(SHARE_PER_PASS / self.cost / max(num_targets, 1), 1, MAX_SECTIONS))
 
 
 def _cuts(bracket: tuple[int, int], likely: tuple[float, float], sections: int) -> list[int]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
+from .batches import Batches
 from .measurement import Measurement
 
 
-def describe(measurement: Measurement, **settings: Any) -> dict[str, Any]:
+def describe(measurement: Measurement, batches: Batches, **settings: Any) -> dict[str, Any]:
     """The recipe of a measurement and of the settings with which its maps are summed up."""
     from . import __version__
 
@@ -19,6 +21,7 @@ def describe(measurement: Measurement, **settings: Any) -> dict[str, Any]:
         "torch": torch.__version__.split("+")[0],
         "model": name_of(network.forward_func),
         "layers": [layer.name for layer in network.layers],
+        "call": network.layers[0].call,
         "positions": [plain(position) for position in measurement.positions],
         "channel": plain(measurement.channel),
         "neuron_selector": plain(measurement.neuron_selector),
@@ -28,6 +31,8 @@ def describe(measurement: Measurement, **settings: Any) -> dict[str, Any]:
         "autocast": plain(measurement.autocast),
         "eval_mode": measurement.eval_mode,
         "input_index": measurement.input_index,
+        "get_inputs": plain(batches.get_inputs),
+        "additional_forward_args": plain(batches.additional_forward_args),
         **settings,
     }
 
@@ -36,6 +41,8 @@ def plain(value: Any) -> Any:
     """The value as JSON would give it back; functions by their names."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
+    if isinstance(value, np.generic):
+        return value.item()
     if isinstance(value, (tuple, list)):
         return [plain(item) for item in value]
     if isinstance(value, (slice, torch.dtype)):

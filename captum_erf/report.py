@@ -34,8 +34,8 @@ def summary(field: ERFMap) -> dict[str, Any]:
         "input_size": _plain(field.values.shape),
         "num_samples": field.num_samples,
         "num_dead": field.num_dead,
-        "stride": _plain(trf and trf.stride),
-        "trf_size": _plain(trf and trf.size),
+        "stride": None if trf is None else _plain(trf.stride),
+        "trf_size": None if trf is None else _plain(trf.size),
         "outside": trf and trf.outside,
         "center": _plain(field.center),
         "center_source": field.center_source,
@@ -92,11 +92,7 @@ def _standard_error(value: Number, rest: Sequence[Number], turn: float) -> Numbe
 
 
 def _plain(values: Sequence[float] | None) -> list[float] | None:
-    return (
-        None
-        if values is None
-        else [value.item() if isinstance(value, np.generic) else value for value in values]
-    )
+    return None if values is None else [value.item() if isinstance(value, np.generic) else value for value in values]
 
 
 def text(field: ERFMap) -> str:
@@ -104,18 +100,14 @@ def text(field: ERFMap) -> str:
     row = summary(field)
     lines = [_title(field), _samples(field), "", *_geometry(field), ""]
     for percent in (50, 90, 95):
-        lines.append(
-            _line(f"{percent} % of the mass", f"{_with_error(row, f'diameter_{percent}')} px square")
-        )
+        lines.append(_line(f"{percent} % of the mass", f"{_with_error(row, f'diameter_{percent}')} px square"))
     lines.append(_line("ERF / TRF", _with_error(row, "erf_to_trf", 2)))
     lines.append(_line("Gaussian sigma", f"{_with_error(row, 'gaussian_sigma')} px" + _angle(row)))
     lines.append(_line("Gaussian R²", _with_error(row, "gaussian_r2", 3)))
     shapes = _or_none(field.compare_shapes)
     if shapes:
         lines.append(_line("shape", summaries.describe_shapes(shapes)))
-    lines.append(
-        _line("threshold size", f"{_with_error(row, 'threshold_size')} px (above 4.55 % of the centre)")
-    )
+    lines.append(_line("threshold size", f"{_with_error(row, 'threshold_size')} px (above 4.55 % of the centre)"))
     lines.append(_line("effective pixels", _with_error(row, "effective_pixels", 0)))
     return "\n".join(lines)
 
@@ -130,7 +122,7 @@ def _samples(field: ERFMap) -> str:
     words = MAGNITUDE_WORDS.get(recipe.get("magnitude", "abs"), f"magnitude {recipe.get('magnitude')}")
     left_out = f", {field.num_nonfinite} not finite and left out" if field.num_nonfinite else ""
     return (
-        f"  {words} over {field.num_samples} samples of {times(field.values.shape)} ({field.num_dead} dead{left_out}); "
+        f"  {words} over {field.num_samples} sample{"s" * (field.num_samples != 1)} of {times(field.values.shape)} ({field.num_dead} dead{left_out}); "
         f"{channel_words(recipe)}"
     )
 

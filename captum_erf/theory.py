@@ -16,21 +16,22 @@ Layer = tuple[Size, Size, Size]
 
 
 def uniform_stack(num_layers: int, kernel_size: int, num_dims: int = 2) -> NDArray[np.float64]:
-    """Gives the exact effective receptive field of stacked all-ones convolutions of stride 1.
+    """
+    Gives the exact effective receptive field of stacked all-ones convolutions of stride 1.
 
     On each axis it is the coefficients of ((1 + x + ... + x^(k-1)) / k)^n (Luo et al., 2016,
     section 2.1), reckoned in whole numbers and rounded once; the map is their outer product.
 
     Args:
-        num_layers: n, the number of convolutions; 0 gives a single pixel.
-        kernel_size: k, the side of every kernel in pixels.
-        num_dims: number of spatial dimensions.
+        num_layers (int): n, the number of convolutions; 0 gives a single pixel.
+        kernel_size (int): k, the side of every kernel in pixels.
+        num_dims (int): Number of spatial dimensions.
 
     Returns:
-        Map with ``num_layers * (kernel_size - 1) + 1`` pixels on each of ``num_dims`` axes; it sums to 1.
+        *ndarray* with ``num_layers * (kernel_size - 1) + 1`` pixels on each of ``num_dims`` axes; it sums to 1.
 
     Raises:
-        ValueError: if a number is too small.
+        ValueError: A number is too small.
 
     Examples::
 
@@ -51,21 +52,22 @@ def uniform_stack(num_layers: int, kernel_size: int, num_dims: int = 2) -> NDArr
 
 
 def gaussian_sigma(layers: Sequence[Layer]) -> float | tuple[float, ...]:
-    """Gives the standard deviation, in input pixels, of the field of a chain of all-ones convolutions.
+    """
+    Gives the standard deviation, in input pixels, of the field of a chain of all-ones convolutions.
 
     sigma^2 is the sum over layers of (jump * dilation)^2 * (kernel^2 - 1) / 12, where jump is the
     product of the strides before the layer. For n equal layers of stride 1 this is
     sqrt(n * (k^2 - 1) / 12) (Luo et al., 2016, section 2).
 
     Args:
-        layers: ``(kernel, stride, dilation)`` of each layer, input first; each an int, or a tuple with
-            one int per axis.
+        layers (sequence of tuple): ``(kernel, stride, dilation)`` of each layer, input first; each an int, or a
+            tuple with one int per axis.
 
     Returns:
-        One float where every entry is an int; a tuple with one float per axis where any is a tuple.
+        *float* where every entry is an int; *tuple* of one float per axis where any is a tuple.
 
     Raises:
-        ValueError: if a layer is not such a triple, an entry is below 1, or tuples differ in length.
+        ValueError: A layer is not such a triple, an entry is below 1, or tuples differ in length.
 
     Examples::
 
@@ -80,20 +82,21 @@ def gaussian_sigma(layers: Sequence[Layer]) -> float | tuple[float, ...]:
 
 
 def theoretical_size(layers: Sequence[Layer]) -> int | tuple[int, ...]:
-    """Gives the side, in input pixels, of the theoretical receptive field of a chain of layers.
+    """
+    Gives the side, in input pixels, of the theoretical receptive field of a chain of layers.
 
     It is 1 plus the sum over layers of jump * dilation * (kernel - 1), where jump is the product of
     the strides before the layer.
 
     Args:
-        layers: ``(kernel, stride, dilation)`` of each convolution or pooling, input first; each an int,
-            or a tuple with one int per axis.
+        layers (sequence of tuple): ``(kernel, stride, dilation)`` of each convolution or pooling, input first;
+            each an int, or a tuple with one int per axis.
 
     Returns:
-        One int where every entry is an int; a tuple with one int per axis where any is a tuple.
+        *int* where every entry is an int; *tuple* of one int per axis where any is a tuple.
 
     Raises:
-        ValueError: if a layer is not such a triple, an entry is below 1, or tuples differ in length.
+        ValueError: A layer is not such a triple, an entry is below 1, or tuples differ in length.
 
     Examples::
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Protocol
 
 import torch
 from captum._utils.common import _verify_select_neuron
 from torch import Tensor
 
-Position = str | tuple[int | float, ...]
+Position = str | Sequence[int | float]
 Channel = None | int | str | Sequence[int] | Callable[[Tensor], Tensor]
 NeuronSelector = int | tuple[int | slice, ...] | Callable[..., Tensor]
 
@@ -32,42 +32,49 @@ class Reader(Protocol):
     def __call__(self, output: Any) -> Tensor: ...
 
 
+def check_position(position: Position) -> str | tuple[int | float, ...]:
+    """The position, lists as tuples; refuses what can name no unit of any grid."""
+    if isinstance(position, str):
+        if position not in NAMED_POSITIONS:
+            raise ValueError(f"position must be one of {NAMED_POSITIONS} or a tuple, got {position!r}.")
+        return position
+    entries = list(position) if isinstance(position, Sequence) else [None]
+    if not all(isinstance(entry, Real) for entry in entries):
+        raise TypeError(f"position must be a name or a tuple with one number per axis, got {position!r}.")
+    return tuple(position)
+
+
 def resolve_position(position: Position, grid: Sequence[int]) -> tuple[int, ...]:
     """The index of the unit that ``position`` names in a grid."""
+    position = check_position(position)
     if isinstance(position, str):
         center = tuple(length // 2 for length in grid)
-        named = {"center": center, "corner": (0,) * len(grid), "edge": (0, *center[1:])}
-        if position not in named:
-            raise ValueError(f"position must be one of {NAMED_POSITIONS} or a tuple, got {position!r}.")
-        return named[position]
-    if not isinstance(position, Sequence):
-        raise TypeError(f"position must be a name or a tuple with one entry per axis, got {position!r}.")
+        return {"center": center, "corner": (0,) * len(grid), "edge": (0, *center[1:])}[position]
     if len(position) != len(grid):
         raise ValueError(
-            f"position {tuple(position)} has {len(position)} entries, but the layer's grid {tuple(grid)} has "
+            f"position {position} has {len(position)} entries, but the layer's grid {tuple(grid)} has "
             f"{len(grid)} axes; give one entry per axis."
         )
-    return tuple(_index(entry, length) for entry, length in zip(position, grid, strict=True))
+    entries: Sequence[Any] = position
+    return tuple(_index(entry, length) for entry, length in zip(entries, grid, strict=True))
 
 
 def _index(entry: int | float, length: int) -> int:
-    if isinstance(entry, float):
+    if not isinstance(entry, Integral):
         if not 0.0 <= entry <= 1.0:
             raise ValueError(f"A float in position is a share of the grid in [0, 1], got {entry}.")
-        return round(entry * (length - 1))
+        return round(float(entry) * (length - 1))
     index = int(entry) + length if entry < 0 else int(entry)
     if not 0 <= index < length:
-        raise IndexError(
-            f"position {entry} is outside an axis of {length} units; use {-length} to {length - 1}."
-        )
+        raise IndexError(f"position {entry} is outside an axis of {length} units; use {-length} to {length - 1}.")
     return index
 
 
 def check_channel(channel: Channel) -> None:
     """Refuses what can name no channels of any layer."""
-    whole = isinstance(channel, Integral) and not isinstance(channel, bool)
-    listed = isinstance(channel, Sequence) and not isinstance(channel, str) and len(channel) > 0
-    if not (channel is None or whole or listed or channel == "random" or callable(channel)):
+    entries = list(channel) if isinstance(channel, Sequence) and not isinstance(channel, str) else [channel]
+    whole = len(entries) > 0 and all(isinstance(entry, Integral) and not isinstance(entry, bool) for entry in entries)
+    if not (channel is None or channel == "random" or callable(channel) or whole):
         raise ValueError(
             'channel must be None, an int, a sequence of ints, "random" or a callable from (N, C) to (N,), '
             f"got {channel!r}."
@@ -87,10 +94,12 @@ class Units:
     def __call__(self, output: Tensor) -> Tensor:
         indices = [resolve_position(position, output.shape[2:]) for position in self.positions]
         blocks = output.chunk(len(indices))
-        values = [
-            block[(slice(None), slice(None), *index)] for block, index in zip(blocks, indices, strict=True)
-        ]
+        values = [block[_at(index)] for block, index in zip(blocks, indices, strict=True)]
         return read_channels(torch.cat(values), self.channel)
+
+
+def _at(index: tuple[int, ...]) -> tuple[Any, ...]:
+    return (..., *index)
 
 
 def read_channels(values: Tensor, channel: Channel) -> Tensor:
@@ -102,13 +111,11 @@ def read_channels(values: Tensor, channel: Channel) -> Tensor:
         return (values * signs).sum(1)
     if callable(channel):
         return _one_per_sample(channel(values), len(values), "channel")
-    chosen = [channel] if isinstance(channel, Integral) else list(channel)
+    chosen: list[Any] = list(channel) if isinstance(channel, Sequence) else [int(channel)]
     count = values.shape[1]
     outside = [index for index in chosen if not -count <= index < count]
     if outside:
-        raise IndexError(
-            f"channel {outside[0]} is outside the layer's {count} channels; use 0 to {count - 1}."
-        )
+        raise IndexError(f"channel {outside[0]} is outside the layer's {count} channels; use 0 to {count - 1}.")
     return values[:, chosen].sum(1)
 
 
@@ -120,6 +127,7 @@ class Selected:
 
     def __call__(self, output: Any) -> Tensor:
         outputs = tuple(output) if isinstance(output, (tuple, list)) else (output,)
+        selected: Tensor
         try:
             selected = _verify_select_neuron(outputs, self.selector)
         except IndexError as error:
@@ -146,7 +154,5 @@ class Selected:
 def _one_per_sample(scalars: Any, samples: int, name: str) -> Tensor:
     if not isinstance(scalars, Tensor) or scalars.shape not in ((samples,), (samples, 1)):
         got = tuple(scalars.shape) if isinstance(scalars, Tensor) else type(scalars).__name__
-        raise SelectorError(
-            f"The callable {name} must return one scalar per sample, shape ({samples},), got {got}."
-        )
+        raise SelectorError(f"The callable {name} must return one scalar per sample, shape ({samples},), got {got}.")
     return scalars.reshape(samples)

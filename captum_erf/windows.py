@@ -32,16 +32,13 @@ def find_window(field: TheoreticalReceptiveField) -> Window | str:
         return "the network takes no other input size"
     if not all(float(stride).is_integer() for stride in field.stride):
         return "the layer's grid is finer than the input"
-    spans = [
-        _span(*axis) for axis in zip(field.lower, field.upper, field.stride, field.input_size, strict=True)
-    ]
+    spans = [_span(*axis) for axis in zip(field.lower, field.upper, field.stride, field.input_size, strict=True)]
     offset = tuple(start for start, _ in spans)
     shape = tuple(stop - start for start, stop in spans)
     if math.prod(shape) > LARGEST_SHARE * math.prod(field.input_size):
         return "the field covers most of the input"
     index = tuple(
-        unit - start // int(stride)
-        for unit, start, stride in zip(field.position, offset, field.stride, strict=True)
+        unit - start // int(stride) for unit, start, stride in zip(field.position, offset, field.stride, strict=True)
     )
     return Window(offset, shape, index)
 

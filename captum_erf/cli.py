@@ -1,0 +1,387 @@
+"""The command ``captum-erf``: effective receptive fields of a model by its name, as a table, files and a picture."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from . import __version__, images, models, outputs, resume
+from .attribution import EffectiveReceptiveField
+from .erfmap import ERFMap
+from .images import Crops
+from .layers import find_layers
+from .layouts import Layout, channels_last, tokens
+from .loops import relative_error, run_through
+from .protocols import PROTOCOLS, Protocol
+from .report import channel_words
+from .units import Channel, Position, resolve_position
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+EPILOG = """examples:
+  captum-erf resnet18
+  captum-erf resnet50 --weights DEFAULT --data photos --num-samples 200 --target-error 0.02
+  captum-erf timm:convnext_tiny --layers stages.1 stages.2 --position corner
+  captum-erf vit_b_16 --layout tokens:1 --layers encoder.layers.encoder_layer_3
+  captum-erf my_package.my_module:make_model --weights checkpoint.pt"""
+
+
+class UsageError(Exception):
+    """Something that the user can put right on the command line."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured: a model, its layers and how they are read, and the settings of the measurement."""
+
+    named: models.NamedModel
+    size: int
+    shapes: models.Shapes
+    layers: list[str]
+    layout: Layout
+    settings: dict[str, Any]
+    protocol: Protocol[Any] | None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    r"""
+    Runs the command.
+
+    Args:
+        arguments (Sequence[str], optional): Its arguments; None takes the process's own.
+
+    Returns:
+        *int*: 0, 1 after a failure, 2 for arguments that make no sense, 130 when interrupted.
+    """
+    try:
+        options = _parser().parse_args(arguments)
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = _show_warning
+        try:
+            _run(options)
+        except UsageError as error:
+            return _say(f"error: {error}", 2)
+        except (OSError, ImportError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
+            return _say(f"error: {str(error) or type(error).__name__}", 1)
+        except KeyboardInterrupt:
+            return _say("interrupted" + (f"; --resume {options.resume} goes on" if options.resume else ""), 130)
+    return 0
+
+
+def _say(message: str, status: int) -> int:
+    print(f"captum-erf: {message}", file=sys.stderr)
+    return status
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    print(f"captum-erf: warning: {message}", file=sys.stderr)
+
+
+def _run(options: argparse.Namespace) -> None:
+    try:
+        plan = _plan(options)
+    except (ValueError, TypeError, IndexError) as error:
+        raise UsageError(str(error)) from error
+    if options.list_layers:
+        print(_list_of_layers(plan, options.model))
+        return
+    crops = _crops(options, plan)
+    folder = options.output or Path(f"erf-{outputs.safe(options.model)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    words = {"model": options.model, "weights": plan.named.weights, "images": crops.words}
+    print(f"{options.model}, weights: {plan.named.weights}\n{crops.words}\n", flush=True)
+    torch.manual_seed(options.seed)
+    fields = [replace(field, recipe=field.recipe | words) for field in _measure(options, plan, crops)]
+    rows = [field.summary() for field in tqdm(fields, desc="Fits", unit="layer")]
+    print(f"{outputs.table(fields, rows)}\n\n{_notes(options, plan, fields, len(crops))}")
+    run: dict[str, Any] = {"captum_erf": __version__, **words, "options": _plain(options)}
+    if plan.protocol is not None:
+        reports = [plan.protocol.report(field) for field in fields]
+        print("", *reports, sep="\n")
+        run["protocol"] = [report.to_dict() for report in reports]
+    files = outputs.write(folder, fields, rows, run)
+    print(f"\nWrote {', '.join(file.name for file in files)} to {folder}")
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    device = _device(options.device)
+    if options.data is not None and not options.data.is_dir():
+        raise ValueError(f"--data: there is no folder {options.data}.")
+    if options.resume is not None and not options.resume.absolute().parent.is_dir():
+        raise ValueError(f"--resume: there is no folder {options.resume.parent} to write the file to.")
+    settings, protocol = _settings(options)
+    named = models.load_model(options.model, options.weights, seed=options.seed)
+    named.model.to(device)
+    size = options.size or named.size
+    shapes = models.shapes_on(named.model, size)
+    if options.list_layers:
+        return Plan(named, size, shapes, *_listed(options, named.model, shapes, size), settings, protocol)
+    layers, layout = _layers(options, named.model, shapes, size)
+    for layer in layers:
+        _check_unit(layer, shapes[layer], layout, size, settings)
+    return Plan(named, size, shapes, layers, layout, settings, protocol)
+
+
+def _device(name: str | None) -> torch.device:
+    wanted = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=wanted).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"--device {wanted} cannot be used: {str(error).splitlines()[0]}") from error
+
+
+def _settings(options: argparse.Namespace) -> tuple[dict[str, Any], Protocol[Any] | None]:
+    """Keywords of ``accumulator``; a protocol fixes some of them."""
+    settings = {
+        "positions": (options.position or "center",),
+        "channel": options.channel,
+        "window": "auto" if options.window else False,
+        "autocast": PRECISIONS.get(options.autocast),
+    }
+    if options.protocol is None:
+        return settings, None
+    protocol = PROTOCOLS[options.protocol]
+    fixed = {"channel": "channel" in protocol.settings, "position": protocol.central}
+    for option, is_fixed in fixed.items():
+        if is_fixed and getattr(options, option) is not None:
+            raise ValueError(f"--protocol {protocol.name} fixes the {option}; drop --{option}.")
+    return settings | dict(protocol.settings), protocol
+
+
+def _layers(
+    options: argparse.Namespace, model: torch.nn.Module, shapes: models.Shapes, size: int
+) -> tuple[list[str], Layout]:
+    named = None if options.layers is None else [name for entry in options.layers for name in entry.split(",") if name]
+    if named is not None:
+        find_layers(model, named)
+        idle = [name for name in named if name not in shapes]
+        if idle or not named:
+            raise ValueError(f"--layers: {', '.join(idle) or 'nothing'} does not run; --list-layers shows what does.")
+        shapes = {name: shapes[name] for name in named}
+    layout = options.layout or models.detect_layout(shapes, size)
+    return named or models.default_layers(model, shapes, layout, size), layout
+
+
+def _listed(
+    options: argparse.Namespace, model: torch.nn.Module, shapes: models.Shapes, size: int
+) -> tuple[list[str], Layout]:
+    try:
+        return _layers(options, model, shapes, size)
+    except ValueError:
+        return [], "channels_first"
+
+
+def _check_unit(layer: str, shape: tuple[int, ...] | None, layout: Layout, size: int, settings: dict[str, Any]) -> None:
+    try:
+        _, channels, *grid = models.read_shape(layer, shape, layout, size)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{error} Here: --layout channels_last or --layout tokens:PREFIX.") from error
+    resolve_position(settings["positions"][0], grid)
+    channel = settings["channel"]
+    chosen = [channel] if isinstance(channel, int) else channel if isinstance(channel, list) else []
+    outside = [one for one in chosen if not -channels <= one < channels]
+    if outside:
+        raise ValueError(f"--channel {outside[0]} is outside the {channels} channels of {layer}: 0 to {channels - 1}.")
+
+
+def _list_of_layers(plan: Plan, model: str) -> str:
+    rows = []
+    for name, module in plan.named.model.named_modules():
+        shape = plan.shapes.get(name)
+        words = "not run" if name not in plan.shapes else "no tensor" if shape is None else f"(N, {str(shape[1:])[1:]}"
+        rows.append((name or "(the network)", type(module).__name__, words, "*" if name in plan.layers else ""))
+    wide, wider = (max(len(row[column]) for row in rows) for column in (0, 1))
+    lines = [f"{name:<{wide}}  {kind:<{wider}}  {words}  {star}".rstrip() for name, kind, words, star in rows]
+    chosen = "* is measured without --layers" if plan.layers else "None is measured without --layers and --layout"
+    return "\n".join([*lines, "", f"{model} on images of {plan.size} x {plan.size}. {chosen}."])
+
+
+def _crops(options: argparse.Namespace, plan: Plan) -> Crops:
+    named = plan.named
+    looks: dict[str, Any] = {"size": plan.size, "seed": options.seed, "mean": named.mean, "std": named.std}
+    if options.data is None:
+        return images.photograph(options.num_samples or images.NUM_SAMPLES, **looks)
+    return images.folder(options.data, options.num_samples, **looks)
+
+
+def _measure(options: argparse.Namespace, plan: Plan, crops: Crops) -> list[ERFMap]:
+    erf = EffectiveReceptiveField(plan.named.model, plan.layers, layout=plan.layout)
+    accumulator = erf.accumulator(**plan.settings)
+    batches: Iterable[Tensor] = DataLoader(crops, options.batch_size)
+    if options.resume is not None:
+        run = _identity(options, plan, crops)
+        if options.resume.exists():
+            try:
+                resume.load_run(options.resume, run, accumulator)
+            except ValueError as error:
+                raise UsageError(str(error)) from error
+            print(
+                f"Going on after {accumulator.num_samples} of {len(crops)} samples, from {options.resume}\n", flush=True
+            )
+        batches = resume.SavedRun(crops, options.batch_size, accumulator, options.resume, run, options.save_every)
+    return run_through(accumulator, batches, target_error=options.target_error, show_progress=True)
+
+
+def _identity(options: argparse.Namespace, plan: Plan, crops: Crops) -> dict[str, Any]:
+    """What tells this run from another, beside what the accumulator knows."""
+    return {
+        "the model": options.model,
+        "the layers": plan.layers,
+        "--size": plan.size,
+        "--seed": options.seed,
+        "the set of images": crops.words,
+        "the list of files": hashlib.blake2b(repr(crops).encode(), digest_size=12).hexdigest(),
+        "the fingerprint of the weights": resume.digest(plan.named.model),
+    }
+
+
+def _notes(options: argparse.Namespace, plan: Plan, fields: Sequence[ERFMap], samples: int) -> str:
+    """What the table does not say by itself."""
+    lines = [
+        "TRF: theoretical receptive field, outside: its share outside the input; ERF: side of the box around the unit",
+        "centre that holds this share of the map; sigma, R²: Gaussian fit. Lengths in pixels, ± one standard error.",
+        f"Unit: {fields[0].position if len(fields) == 1 else plan.settings['positions'][0]}, {channel_words(fields[0].recipe)}.",
+    ]
+    if options.layout is None and plan.layout is channels_last:
+        lines.append("Layout: channels last, read off the shapes of the outputs; --layout sets it.")
+    lines += [
+        f"{field.layer}: {field.num_dead} of {field.num_samples} samples have no gradient at all."
+        for field in fields
+        if field.num_dead
+    ]
+    if options.target_error is not None:
+        error = max(relative_error(field) for field in fields)
+        verdict = "reached" if error <= options.target_error else "not reached"
+        lines.append(
+            f"Target error {options.target_error:g} {verdict}: {error:.2g} after {fields[0].num_samples} of {samples} samples."
+        )
+    return "\n".join(lines)
+
+
+def _plain(options: argparse.Namespace) -> dict[str, Any]:
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    return {name: str(value) if isinstance(value, Path) or callable(value) else value for name, value in given.items()}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="captum-erf",
+        description="Measures effective receptive fields of a network's layers on real images, draws them and writes "
+        "them down.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="torchvision name, timm:NAME, or package.module:factory")
+    add("--version", action="version", version=f"captum-erf {__version__}")
+    add("--list-layers", action="store_true", help="print the layers with the shapes of their outputs, and stop")
+
+    what = parser.add_argument_group("what is measured")
+    add = what.add_argument
+    add("--layers", nargs="+", metavar="NAME", help="default: for every resolution the last stage that produces it")
+    add(
+        "--layout",
+        type=_layout,
+        help="channels_first, channels_last, or tokens[:PREFIX] with PREFIX class tokens in front",
+    )
+    add("--position", type=_position, help="center, corner, edge, or Y,X: whole numbers, or shares such as 0.5,0.5")
+    add(
+        "--channel",
+        type=_channel,
+        help="a number, a comma list (summed), or random for random signs; default: all, summed",
+    )
+    add(
+        "--weights", help="DEFAULT or another name of published ones, or a file with a state dict; default: random ones"
+    )
+    add("--protocol", type=str.upper, choices=list(PROTOCOLS), help="report another tool's numbers as well")
+
+    data = parser.add_argument_group("on which images")
+    add = data.add_argument
+    add("--data", type=Path, metavar="DIR", help="folder of images, without labels; default: crops of one photograph")
+    add("--size", type=_count, help="side of the square crops; default: 224, or what a timm model was made for")
+    add("--num-samples", type=_count, metavar="N", help="number of crops; default: 32, and no more than one an image")
+    add(
+        "--target-error",
+        type=_share,
+        metavar="E",
+        help="stop when the relative standard error of radius(0.5) is this small",
+    )
+
+    how = parser.add_argument_group("how")
+    add = how.add_argument
+    add("--batch-size", type=_count, default=8, metavar="N", help="default: %(default)s")
+    add("--device", help="such as cpu or cuda:1; default: cuda where there is one")
+    add("--autocast", choices=list(PRECISIONS), help="precision of the passes")
+    add("--no-window", dest="window", action="store_false", help="always take the whole input")
+    add("--seed", type=int, default=0, help="of random weights, crops and signs; default: %(default)s")
+    add("--output", type=Path, metavar="DIR", help="folder for the results; default: erf-MODEL")
+    add(
+        "--resume",
+        type=Path,
+        metavar="FILE",
+        help="write the state to FILE now and then, and go on from it if it is there",
+    )
+    add("--save-every", type=_count, default=10, metavar="N", help="batches between two writes; default: %(default)s")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share between 0 and 1, such as 0.02 for 2 %")
+    return share
+
+
+def _position(text: str) -> Position:
+    if "," not in text:
+        if text in ("center", "corner", "edge"):
+            return text
+        raise argparse.ArgumentTypeError(f"{text!r} is not center, corner, edge or Y,X such as 3,3")
+    try:
+        return tuple(float(entry) if "." in entry else int(entry) for entry in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} holds something that is no number; write Y,X such as 3,3") from None
+
+
+def _channel(text: str) -> Channel:
+    if text == "random":
+        return text
+    try:
+        found = [int(entry) for entry in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not random, a whole number or a comma list of them") from None
+    return found if len(found) > 1 else found[0]
+
+
+def _layout(text: str) -> Layout:
+    kind, _, prefix = text.partition(":")
+    if text == "channels_first":
+        return text
+    if text == "channels_last":
+        return channels_last
+    if kind == "tokens" and (not prefix or prefix.isdecimal()):
+        return tokens(prefix=int(prefix or 0))
+    raise argparse.ArgumentTypeError(f"{text!r} is not channels_first, channels_last, tokens or tokens:PREFIX")

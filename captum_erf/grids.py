@@ -1,0 +1,62 @@
+"""Which axes of a layer's output are its grid: a channels-first reading is refused where it would be wrong.
+
+The shape settles it where only the last axes go with the input's by one stride. Where it does not, the network tells:
+of an input twice as long, the output's axes that grow are the grid.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .layers import ForwardFunc, Layer, all_modules, aside, batch_size, first_sample, layer_outputs
+from .layouts import Layout, apply_layout, channels_look_last, check_axes, fits_input
+
+
+def read_grid(
+    forward_func: ForwardFunc,
+    layer: Layer,
+    layout: Layout,
+    output: Any,
+    image: Tensor,
+    arguments: tuple[Any, ...],
+) -> Tensor:
+    """A layer's output as ``(N, C, *grid)``, where ``image``, one of the network's arguments, is what it is a grid of.
+
+    Raises:
+        ValueError: The output has not as many axes as the image, its last axis holds the channels, or its first axis
+            is not the batch.
+    """
+    read = apply_layout(layout, output, layer.name)
+    check_axes(read.shape, image.shape, layer.name)
+    if layout == "channels_first" and not layer.is_channels_first:
+        shape, size = read.shape, image.shape[2:]
+        first, last = fits_input(shape[2:], size), fits_input(shape[1:-1], size)
+        growing = [] if first and not last else _growing_axes(forward_func, layer, read, image, arguments)
+        if growing == [1] or (growing != [2] and last and not first):
+            raise channels_look_last(shape, size, layer.name)
+        layer.is_channels_first = True
+    return read
+
+
+def _growing_axes(
+    forward_func: ForwardFunc, layer: Layer, output: Tensor, image: Tensor, arguments: tuple[Any, ...]
+) -> list[int]:
+    """The axes of the output that change when the first spatial axis of the input doubles; none if it may not."""
+
+    def doubled(item: Any) -> Any:
+        alike = isinstance(item, Tensor) and item.ndim == image.ndim and item.shape[2:] == image.shape[2:]
+        return torch.cat([item, item], 2) if alike else item
+
+    samples = [first_sample(item, batch_size(arguments)) for item in arguments]
+    modules = all_modules(forward_func, [layer])
+    with aside(modules, image.device):
+        try:
+            longer = layer_outputs(forward_func, [layer], tuple(map(doubled, samples)))[0]
+        except Exception:
+            return []
+    if not isinstance(longer, Tensor) or longer.ndim != output.ndim:
+        return []
+    return [axis for axis in range(1, output.ndim) if longer.shape[axis] != output.shape[axis]]

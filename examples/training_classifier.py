@@ -1,0 +1,112 @@
+"""
+Does training make the effective receptive field of a classifier grow?
+
+Reproduces the classifier of Luo et al. (NeurIPS 2016), section 3.2 and figure 5: a residual network of 17 blocks without
+pooling or subsampling, on 32 x 32 images, before and after training.
+
+Network: a 3 x 3 convolution, 17 blocks of two 3 x 3 convolutions (batch norm and ReLU before each), a 3 x 3 convolution
+``top``, whose centre unit is measured; then batch norm, ReLU, the mean over positions and a linear layer. 16 channels
+throughout, He initialisation. The paper gives a theoretical field of 74 x 74 and no layout. Chains of 3 x 3 convolutions at
+stride 1 have odd fields; 17 blocks with one convolution before and one after them have 73 x 73, the nearest one can get.
+
+Data: Fashion-MNIST, padded to 32 x 32, unless --data names a folder of CIFAR-10 (with ``cifar-10-batches-py``) or
+Fashion-MNIST. The first 6,000 training images, mirrored at random, for 8 epochs (--quick: 600 for 2), AdamW on a one-cycle
+schedule; accuracy over 2,000 test images and fields over 200 of these (--quick: 500 and 40). Batch norm's running
+statistics are set on training images before the first measurement.
+
+Published, on CIFAR-10 at 89 % accuracy: the field "has grown significantly", without a number, and does not fill the image.
+"""
+
+# %%
+import time
+
+from common import (
+    PALETTE,
+    TOP,
+    ResidualClassifier,
+    accuracy,
+    arguments,
+    draw_map,
+    flip,
+    load_images,
+    new_figure,
+    save_checkpoint,
+    save_figure,
+    settle_batch_norm,
+    train,
+    with_error,
+    write_table,
+)
+
+from captum_erf import EffectiveReceptiveField, ERFMap, theoretical_receptive_field
+
+options = arguments(__doc__, "training_classifier", data="folder of CIFAR-10 or Fashion-MNIST")
+IMAGES, EPOCHS, TESTED, MEASURED = (600, 2, 500, 40) if options.quick else (6000, 8, 2000, 200)
+WIDTH = 8 if options.quick else 16
+
+images = load_images(options.data, train=IMAGES, test=TESTED)
+model = ResidualClassifier(images.channels, images.classes, width=WIDTH)
+trf = theoretical_receptive_field(model, TOP, images.test[0].shape)
+assert trf.size == (73, 73), trf
+settle_batch_norm(model, images.train[:500])
+
+
+# %%
+def measure() -> ERFMap:
+    return EffectiveReceptiveField(model, TOP).aggregate(images.test[:MEASURED].split(20))
+
+
+def numbers(epoch: int, loss: float | None, field: ERFMap) -> dict[str, object]:
+    return {
+        "epoch": epoch,
+        "loss": loss,
+        "accuracy": accuracy(model, images.test, images.test_labels),
+        "trf": field.theoretical.size[0],
+        **with_error("threshold_size", field.estimate(ERFMap.threshold_size)),
+        **with_error("diameter_50", field.estimate(lambda field: field.radius_mass().diameter(0.5))),
+        **with_error("diameter_90", field.estimate(lambda field: field.radius_mass().diameter(0.9))),
+        **with_error("effective_pixels", field.estimate(ERFMap.effective_pixels)),
+    }
+
+
+# %% Training
+start = time.perf_counter()
+fields = [measure()]
+rows = [numbers(0, None, fields[0])]
+for epoch, loss in enumerate(train(model, images.train, images.train_labels, epochs=EPOCHS, augment=flip), start=1):
+    fields.append(measure())
+    rows.append(numbers(epoch, loss, fields[-1]))
+    print(f"epoch {epoch} of {EPOCHS}: loss {loss:.3f}, accuracy {rows[-1]['accuracy']:.3f}", flush=True)
+print(f"Trained on {len(images.train)} images of {images.name} in {time.perf_counter() - start:.0f} s\n")
+write_table(rows, options.output / "training_classifier.csv")
+save_checkpoint(model, options.output / "checkpoint.pt")
+
+# %%
+figure, axes = new_figure(8.5, 3.7, 1, 3, width_ratios=(1, 1, 1.3))
+for panel, row, field in zip(axes[0, :2], (rows[0], rows[-1]), (fields[0], fields[-1]), strict=True):
+    title = f"{'after' if row['epoch'] else 'before'} training"
+    note = f"accuracy {row['accuracy']:.1%}\nthreshold size {row['threshold_size']:.1f} ± {row['threshold_size_se']:.1f} px"
+    image = draw_map(panel, field.values, title, note)
+figure.colorbar(image, ax=axes[0, 1], label="mean |dy/dx| over its max.", shrink=0.8)
+curves = {"threshold_size": "threshold size", "diameter_90": "box with 90 %", "diameter_50": "box with 50 %"}
+for (column, label), colour in zip(curves.items(), PALETTE, strict=False):
+    sizes, errors = [row[column] for row in rows], [row[f"{column}_se"] for row in rows]
+    axes[0, 2].errorbar(
+        [100 * row["accuracy"] for row in rows],
+        sizes,
+        errors,
+        color=colour,
+        marker="o",
+        markersize=4,
+        capsize=2,
+        label=label,
+    )
+axes[0, 2].set(xlabel="accuracy after each epoch [%]", ylabel="diameter [px]", ylim=(0, 34))
+axes[0, 2].axhline(32, color="0.5", ls=":", lw=1)
+axes[0, 2].legend(frameon=False, fontsize="small", loc="lower right")
+caption = (
+    f"Effective receptive field of the top convolution's centre unit in a residual classifier of 17 blocks on 32 x 32 images "
+    f"of {images.name}; its theoretical field, 73 x 73, is larger than the image (dotted). Mean over {MEASURED} test images; "
+    "bars and ± are standard errors over images."
+)
+save_figure(figure, options.output / "training_classifier.png", caption)

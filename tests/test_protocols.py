@@ -1,0 +1,495 @@
+"""Each protocol against its formula, written out anew: a plain autograd loop, and sums over explicit squares."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import curve_fit
+from torch import nn
+
+from captum_erf import EffectiveReceptiveField, ERFMap, protocols
+from captum_erf.protocols import ENERGY, LUO2016, NEURAL_API, OPENERF, PROTOCOLS, REPLKNET
+
+SIZES = {"even": (36, 36), "odd": (33, 33), "oblong": (28, 44)}
+
+
+def natural_images(number, size, seed=0):
+    """Noise with the 1/f spectrum of photographs, float64 of shape (number, 3, *size)."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.fft.fft2(torch.randn(number, 3, *size, generator=generator, dtype=torch.float64))
+    frequency = torch.hypot(*torch.meshgrid(*map(torch.fft.fftfreq, size), indexing="ij"))
+    images = torch.fft.ifft2(noise / frequency.clamp_min(1 / max(size))).real
+    return images / images.std()
+
+
+def network(seed=0):
+    """The even kernel puts the unit's centre between two pixels, away from (H // 2, W // 2)."""
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(6, 5, 5, padding=2),
+        nn.Tanh(),
+        nn.Conv2d(5, 4, 3, padding=1),
+    ).double()
+
+
+def plain_gradients(net, images, scalar):
+    """The gradient of ``scalar(values of the unit at grid // 2)`` for each image by itself."""
+    gradients = []
+    for image in images:
+        x = image[None].clone().requires_grad_()
+        y = net(x)
+        scalar(y[0, :, y.shape[2] // 2, y.shape[3] // 2]).backward()
+        gradients.append(x.grad[0].numpy())
+    return np.array(gradients)
+
+
+SCALARS = {
+    "LUO2016": lambda values: values.sum(),
+    "REPLKNET": lambda values: torch.relu(values).sum(),
+    "OPENERF": lambda values: values.mean(),
+    "NEURAL_API": lambda values: values[0],
+    "ENERGY": lambda values: values.sum(),
+}
+MAPS = {
+    "LUO2016": lambda g: np.abs(g).sum(1).mean(0),
+    "REPLKNET": lambda g: np.maximum(g, 0).sum(1).mean(0),
+    "OPENERF": lambda g: np.maximum(g.mean(1), 0).mean(0),
+    "NEURAL_API": lambda g: np.abs(g).sum(1).mean(0),
+    "ENERGY": lambda g: (g**2).sum(1).mean(0),
+}
+
+
+@pytest.fixture(scope="module", params=SIZES)
+def measured(request):
+    """Every protocol's field and the map of the plain loop, for one size of image."""
+    images = natural_images(13, SIZES[request.param])
+    net = network()
+    erf = EffectiveReceptiveField(net, "4")
+    fields = {name: protocol.aggregate(erf, images.split(4)) for name, protocol in PROTOCOLS.items()}
+    maps = {name: MAPS[name](plain_gradients(net, images, SCALARS[name])) for name in PROTOCOLS}
+    return fields, maps
+
+
+def synthetic(values, protocol):
+    settings = {
+        "LUO2016": {},
+        "REPLKNET": {"channel": "captum_erf.protocols.relu_sum", "magnitude": "positive"},
+        "OPENERF": {
+            "channel": "captum_erf.protocols.channel_mean",
+            "magnitude": "captum_erf.protocols.rectified_mean",
+        },
+        "NEURAL_API": {"channel": 0},
+        "ENERGY": {"magnitude": "square"},
+    }
+    return ERFMap(np.asarray(values, dtype=float), 1, 0, "layer", None, settings[protocol.name])
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_map_equals_a_plain_loop(measured, name):
+    fields, maps = measured
+    np.testing.assert_allclose(fields[name].values, maps[name], rtol=1e-9, atol=1e-12 * maps[name].max())
+    assert fields[name].num_samples == 13
+    assert fields[name].recipe["protocol"] == name
+
+
+def test_luo_counts_pixels_above_the_level(measured):
+    fields, maps = measured
+    report = LUO2016.report(fields["LUO2016"])
+    values, center = maps["LUO2016"], fields["LUO2016"].center
+    around = [(int(np.floor(c)), int(np.ceil(c))) for c in center]
+    reference = max(values[y, x] for y, x in itertools.product(*around))
+    size = np.sqrt((values > (1 - 0.9545) * reference).sum())
+    assert report.threshold_size == pytest.approx(size, rel=1e-12)
+    assert report.trf_size == (16, 16)
+    assert report.ratio == pytest.approx(size / 16, rel=1e-12)
+
+
+def brute_force_square(a, t):
+    """The tool's loop, slice by slice."""
+    data = np.log10(a + 1)
+    data = data / np.max(data)
+    h, w = data.shape
+    for i in range(1, min(h, w) // 2):
+        area = data[h // 2 - i : h // 2 + 1 + i, w // 2 - i : w // 2 + 1 + i]
+        if area.sum() / data.sum() > t:
+            return i * 2 + 1, (i * 2 + 1) ** 2 / (h * w)
+    return None, None
+
+
+def test_replknet_equals_explicit_squares(measured):
+    fields, maps = measured
+    report = REPLKNET.report(fields["REPLKNET"])
+    assert [row.share for row in report.rows] == [0.2, 0.3, 0.5, 0.99]
+    for row in report.rows:
+        assert (row.side, row.area) == pytest.approx(brute_force_square(maps["REPLKNET"], row.share))
+        assert (row.scale_free_side, row.scale_free_area) == fields["REPLKNET"].square_share(row.share)
+
+
+@pytest.mark.parametrize("size", [(9, 9), (10, 10), (12, 15), (31, 8)], ids=str)
+@pytest.mark.parametrize("peak", [0.0, 3.0, 1e5])
+def test_replknet_on_maps_without_a_small_square(size, peak):
+    values = np.random.default_rng(0).random(size)
+    values[0, 0] += peak
+    rows = REPLKNET.report(synthetic(values, REPLKNET)).rows
+    expected = [brute_force_square(values, row.share) for row in rows]
+    assert [(row.side, row.area) for row in rows] == expected
+    assert expected[-1] == (None, None)
+
+
+def test_replknet_warns_of_the_scale_and_gives_numbers_without_it():
+    y, x = np.mgrid[:64, :64]
+    values = 1e-3 + 1e2 * np.exp(-0.5 * ((y - 32) ** 2 + (x - 32) ** 2) / 16)
+    report = REPLKNET.report(synthetic(values, REPLKNET))
+    larger = REPLKNET.report(synthetic(1e4 * values, REPLKNET))
+    assert larger.rows[0].area > 1.5 * report.rows[0].area
+    assert report.area_of_larger_gradients == larger.rows[0].area
+    assert [row.scale_free_side for row in larger.rows] == [row.scale_free_side for row in report.rows]
+    assert "log10(A + 1) is not scale-free" in str(report)
+    assert f"{larger.rows[0].area:.4f}" in str(report)
+
+
+def test_replknet_report_says_none():
+    values = np.zeros((16, 16))
+    values[0, 0] = 1.0
+    report = REPLKNET.report(synthetic(values, REPLKNET))
+    assert report.rows[0].area is None
+    assert "0.2    none    none" in str(report)
+
+
+def test_openerf_equals_sums_over_discs(measured):
+    fields, maps = measured
+    report = OPENERF.report(fields["OPENERF"])
+    values = maps["OPENERF"]
+    height, width = values.shape
+    y, x = np.mgrid[:height, :width]
+    distance = np.hypot(y - height // 2, x - width // 2)
+    shares = [values[distance <= radius].sum() / values.sum() for radius in range(5, 81, 5)]
+    assert report.radii == tuple(range(5, 81, 5))
+    assert report.shares == pytest.approx(shares, rel=1e-9)
+    assert report.center_of_mass == pytest.approx([np.average(y, weights=values), np.average(x, weights=values)])
+    assert report.argmax == np.unravel_index(values.argmax(), values.shape)
+
+
+def test_openerf_gaussian_equals_an_independent_fit(measured):
+    fields, maps = measured
+    report = OPENERF.report(fields["OPENERF"])
+    values = maps["OPENERF"] / maps["OPENERF"].max()
+    places = np.indices(values.shape).reshape(2, -1)
+
+    def gaussian(places, amplitude, background, mu_y, mu_x, sigma_y, sigma_x):
+        y, x = places
+        return background + amplitude * np.exp(-0.5 * (((y - mu_y) / sigma_y) ** 2 + ((x - mu_x) / sigma_x) ** 2))
+
+    params, _ = curve_fit(gaussian, places, values.ravel(), p0=[1, 0, *fields["OPENERF"].center, 4, 4])
+    residuals = values.ravel() - gaussian(places, *params)
+    assert report.sigmas == pytest.approx(np.abs(params[4:]), rel=1e-4)
+    assert report.r2 == pytest.approx(1 - (residuals**2).sum() / ((values - values.mean()) ** 2).sum(), abs=1e-6)
+
+
+def test_openerf_finds_sigmas_along_the_axes_of_a_gaussian():
+    y, x = np.mgrid[:50, :60]
+    values = 0.1 + np.exp(-0.5 * (((y - 24.3) / 3) ** 2 + ((x - 31.1) / 7) ** 2))
+    report = OPENERF.report(synthetic(values, OPENERF))
+    assert report.sigmas == pytest.approx((3, 7), rel=1e-6)
+    assert report.r2 == pytest.approx(1)
+
+
+def test_openerf_of_a_constant_map_has_shares_and_no_gaussian():
+    report = OPENERF.report(synthetic(np.ones((20, 20)), OPENERF))
+    assert (report.sigmas, report.r2) == ((None, None), None)
+    assert report.shares[-1] == 1.0
+
+
+def test_neural_api_equals_sums_over_boxes(measured):
+    fields, maps = measured
+    report = NEURAL_API.report(fields["NEURAL_API"])
+    values = maps["NEURAL_API"] * 13
+    middle = [(length - 1) / 2 for length in values.shape]
+    dy, dx = (np.abs(np.arange(length) - c) for length, c in zip(values.shape, middle, strict=True))
+    distance = np.maximum(dy[:, None], dx[None, :])
+    table = [(r, values[distance <= r].sum() / values.sum()) for r in np.unique(distance)]
+    radius = next(r for r, share in table if share >= 0.9)
+    assert report.radius == radius
+    assert report.diameter == 2 * radius + 1
+    assert report.trf_size == (16, 16)
+    assert report.ratio == pytest.approx((2 * radius + 1) / 16)
+    assert report.half_widths == (
+        next(r for r in np.unique(dy) if values[dy <= r].sum() >= 0.9 * values.sum()),
+        next(r for r in np.unique(dx) if values[:, dx <= r].sum() >= 0.9 * values.sum()),
+    )
+    variances = [(values * dy[:, None] ** 2).sum() / values.sum(), (values * dx**2).sum() / values.sum()]
+    assert report.sigmas == pytest.approx(np.sqrt(variances), rel=1e-9)
+    assert report.sigma == pytest.approx(np.sqrt(np.mean(variances)), rel=1e-9)
+    lines = report.to_csv().splitlines()
+    assert lines[0] == "radius,mass_fraction"
+    assert lines[1:] == [f"{r:g},{share:.8f}" for r, share in table]
+
+
+def test_energy_equals_sums_of_squares(measured):
+    fields, maps = measured
+    report = ENERGY.report(fields["ENERGY"])
+    values, center = maps["ENERGY"], fields["ENERGY"].center
+    dy, dx = (np.abs(np.arange(length) - c) for length, c in zip(values.shape, center, strict=True))
+    distance = np.maximum(dy[:, None], dx[None, :])
+    assert report.energy == pytest.approx(values.sum())
+    for share, diameter in zip((0.5, 0.9, 0.95), report.diameters, strict=True):
+        radius = next(r for r in np.unique(distance) if values[distance <= r].sum() >= share * values.sum())
+        assert diameter == 2 * radius + 1
+    variances = [(values * dy[:, None] ** 2).sum() / values.sum(), (values * dx**2).sum() / values.sum()]
+    assert report.sigmas == pytest.approx(np.sqrt(variances))
+
+
+def test_energy_variance_is_that_of_the_stack_of_luo():
+    """With random signs the mean square is that of a stack of all-ones kernels: sigma^2 = n (k^2 - 1) / 12."""
+
+    def make_erf():
+        signs = [nn.Conv2d(1, 1, 3, bias=False) for _ in range(2)]
+        for layer in signs:
+            layer.weight.data = torch.randint(0, 2, layer.weight.shape) * 2.0 - 1
+        return EffectiveReceptiveField(nn.Sequential(*signs), "1")
+
+    torch.manual_seed(0)
+    field = ENERGY.aggregate(make_erf, torch.zeros(200, 1, 1, 9, 9))
+    report = ENERGY.report(field)
+    for sigma, error in zip(report.sigmas, report.sigmas_se, strict=True):
+        assert sigma == pytest.approx(np.sqrt(2 * 8 / 12), abs=4 * error)
+    assert max(report.sigmas_se) < 0.05
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_standard_errors_are_the_jackknife_over_samples(measured, name):
+    fields, _ = measured
+    field = fields[name]
+    report = PROTOCOLS[name].report(field)
+    key, statistic = {
+        "LUO2016": ("ratio", lambda report: report.ratio),
+        "REPLKNET": ("rows", lambda report: report.rows[2].area),
+        "OPENERF": ("shares", lambda report: report.shares[1]),
+        "NEURAL_API": ("sigma", lambda report: report.sigma),
+        "ENERGY": ("sigmas", lambda report: report.sigmas[0]),
+    }[name]
+    rest = np.array([statistic(PROTOCOLS[name].report(other)) for other in field.leave_one_out()])
+    expected = np.sqrt(9 / 10 * ((rest - rest.mean()) ** 2).sum())
+    found = {
+        "rows": lambda: report.rows[2].area_se,
+        "shares": lambda: report.shares_se[1],
+        "sigmas": lambda: report.sigmas_se[0],
+    }.get(key, lambda: getattr(report, f"{key}_se"))()
+    assert len(rest) == 10
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_report_prints_and_goes_through_json(measured, name):
+    report = PROTOCOLS[name].report(measured[0][name])
+    row = report.to_dict()
+    assert row["protocol"] == name
+    assert json.loads(json.dumps(row)) == row
+    assert str(report).startswith(f"{name} (")
+    assert "13 samples" in repr(report)
+    assert "±" in str(report)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_report_of_one_group_has_no_standard_errors(name):
+    y, x = np.mgrid[:20, :20]
+    field = synthetic(np.exp(-np.hypot(y - 9, x - 9) / 2), PROTOCOLS[name])
+    report = PROTOCOLS[name].report(field)
+    assert "±" not in str(report)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_report_of_a_saved_field_is_the_same(measured, name, tmp_path):
+    field = measured[0][name]
+    field.save(tmp_path / "field.npz")
+    assert PROTOCOLS[name].report(ERFMap.load(tmp_path / "field.npz")) == PROTOCOLS[name].report(field)
+
+
+@pytest.mark.parametrize("window", ["auto", False])
+def test_replknet_needs_no_whole_input(window):
+    images = natural_images(3, (64, 64))
+    erf = EffectiveReceptiveField(network(), "4")
+    field = REPLKNET.aggregate(erf, [images], window=window)
+    expected = MAPS["REPLKNET"](plain_gradients(network(), images, SCALARS["REPLKNET"]))
+    assert field.recipe["route"].startswith("window (" if window else "whole input")
+    np.testing.assert_allclose(field.values, expected, rtol=1e-9, atol=1e-12 * expected.max())
+
+
+@pytest.mark.parametrize("dims", [1, 3])
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_other_numbers_of_axes(name, dims):
+    torch.manual_seed(0)
+    conv = {1: nn.Conv1d, 3: nn.Conv3d}[dims]
+    net = nn.Sequential(conv(2, 3, 3, padding=1), nn.ReLU(), conv(3, 3, 3, padding=1))
+    field = PROTOCOLS[name].aggregate(EffectiveReceptiveField(net, "2"), torch.randn(3, 2, *[14] * dims).split(1))
+    report = PROTOCOLS[name].report(field)
+    assert report.input_size == (14,) * dims
+    assert str(report)
+
+
+def test_replknet_cube_is_measured_over_the_volume():
+    values = np.zeros((12, 12, 12))
+    values[4:9, 4:9, 4:9] = 1.0
+    row = REPLKNET.report(synthetic(values, REPLKNET)).rows[-1]
+    assert (row.side, row.area) == (5, 5**3 / 12**3)
+
+
+# Random weights: a network of its own for every batch.
+
+
+def random_network():
+    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 3, padding=1), nn.ReLU()).double()
+
+
+def test_study_averages_over_networks_and_inputs():
+    inputs = torch.randn(7, 3, 1, 11, 11, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    torch.manual_seed(5)
+    field = LUO2016.aggregate(lambda: EffectiveReceptiveField(random_network(), "2"), inputs)
+    torch.manual_seed(5)
+    draws = [MAPS["LUO2016"](plain_gradients(random_network()[:3], batch, torch.sum)) for batch in inputs]
+    np.testing.assert_allclose(field.values, np.mean(draws, 0), rtol=1e-9, atol=1e-14)
+    report = LUO2016.report(field)
+    assert (report.num_samples, report.num_draws) == (21, 7)
+    assert "21 samples of 11 x 11, 7 draws of weights" in str(report)
+
+
+@pytest.mark.parametrize("groups", [3, 10])
+def test_study_errors_are_over_draws(groups):
+    """All samples of a draw are alike, so an error over samples would be far too small."""
+    inputs = torch.ones(12, 4, 1, 9, 9)
+    torch.manual_seed(6)
+    field = LUO2016.aggregate(lambda: EffectiveReceptiveField(random_network().float(), "2"), inputs, groups=groups)
+    torch.manual_seed(6)
+    sums = np.zeros((groups, 9, 9))
+    for draw, batch in enumerate(inputs):
+        net = random_network().float()[:3]
+        sums[draw % groups] += 4 * MAPS["LUO2016"](plain_gradients(net, batch[:1], torch.sum))
+    np.testing.assert_allclose(field.group_sums.sum((1, 2)), sums.sum((1, 2)), rtol=1e-5)
+    counts = [4 * len(range(group, 12, groups)) for group in range(groups)]
+    assert field.group_counts.tolist() == counts
+    value, error = field.estimate(lambda field: field.values.sum())
+    rest = np.array([(sums.sum() - sums[g].sum()) / (48 - counts[g]) for g in range(groups)])
+    assert value == pytest.approx(sums.sum() / 48, rel=1e-5)
+    assert error == pytest.approx(np.sqrt((groups - 1) / groups * ((rest - rest.mean()) ** 2).sum()), rel=1e-4)
+
+
+def test_study_counts_dead_draws():
+    torch.manual_seed(0)
+    alive = []
+
+    def make_erf():
+        net = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.ReLU())
+        alive.append(bool(net(torch.zeros(1, 1, 7, 7))[0, 0, 3, 3] > 0))
+        return EffectiveReceptiveField(net, "1")
+
+    field = LUO2016.aggregate(make_erf, torch.zeros(20, 2, 1, 7, 7))
+    assert 0 < alive.count(False) < 20
+    assert field.num_dead == 2 * alive.count(False)
+    assert field.num_samples == 40
+
+
+@pytest.mark.parametrize("option", ["max_samples", "target_error", "show_progress"])
+def test_study_refuses_options_of_the_loop(option):
+    with pytest.raises(ValueError, match=f"{option} does not apply to re-drawn networks.*as many batches"):
+        LUO2016.aggregate(lambda: None, [], **{option: 1})
+
+
+@pytest.mark.parametrize(
+    ("made", "found"),
+    [
+        (random_network, "Sequential"),
+        (lambda: EffectiveReceptiveField(random_network(), ["0", "2"]), "one of several layers"),
+    ],
+    ids=["a model", "several layers"],
+)
+def test_study_says_what_the_factory_must_make(made, found):
+    with pytest.raises(TypeError, match=f"must make an EffectiveReceptiveField of one layer, got {found}"):
+        LUO2016.aggregate(made, torch.zeros(2, 1, 1, 9, 9))
+
+
+def test_study_refuses_networks_of_different_fields():
+    kernels = iter([3, 5])
+    with pytest.raises(ValueError, match="belong to different measurements: theoretical receptive fields"):
+        LUO2016.aggregate(
+            lambda: EffectiveReceptiveField(nn.Sequential(nn.Conv2d(1, 1, next(kernels))), "0"),
+            torch.randn(2, 1, 1, 9, 9),
+        )
+
+
+def test_study_without_batches_says_so():
+    with pytest.raises(ValueError, match="gave no batch"):
+        LUO2016.aggregate(lambda: EffectiveReceptiveField(random_network(), "2"), [])
+
+
+# Refusals.
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_report_refuses_a_field_measured_otherwise(measured, name):
+    other = "ENERGY" if name != "ENERGY" else "LUO2016"
+    with pytest.raises(ValueError, match=rf"{name} needs .*protocols\.{name}\.aggregate\(erf, dataloader\)"):
+        PROTOCOLS[name].report(measured[0][other])
+
+
+def test_report_takes_a_field_measured_alike_without_the_protocol():
+    erf = EffectiveReceptiveField(network(), "4")
+    images = natural_images(2, (24, 24))
+    assert NEURAL_API.report(erf.aggregate([images], channel=0)).num_samples == 2
+    with pytest.raises(ValueError, match="NEURAL_API needs channel 0, this field was measured with None"):
+        NEURAL_API.report(erf.aggregate([images]))
+
+
+def test_report_refuses_another_unit():
+    erf = EffectiveReceptiveField(network(), "4")
+    field = erf.aggregate([natural_images(2, (24, 24))], channel=0, position="corner")
+    with pytest.raises(ValueError, match=r"about the centre unit \(6, 6\), this field is that of unit \(0, 0\)"):
+        NEURAL_API.report(field)
+
+
+def test_report_refuses_a_field_of_a_neuron_selector():
+    erf = EffectiveReceptiveField(network(), "4")
+    field = erf.aggregate([natural_images(2, (24, 24))], neuron_selector=(0, 1, 1))
+    with pytest.raises(ValueError, match="LUO2016 needs neuron_selector None"):
+        LUO2016.report(field)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "option"),
+    [
+        (LUO2016, {"magnitude": "square"}),
+        (REPLKNET, {"channel": 0}),
+        (REPLKNET, {"position": "corner"}),
+        (NEURAL_API, {"neuron_selector": 0}),
+    ],
+    ids=str,
+)
+def test_aggregate_refuses_what_it_fixes(protocol, option):
+    key = next(iter(option))
+    with pytest.raises(ValueError, match=f"{protocol.name} fixes {key}; drop {key}="):
+        protocol.aggregate(EffectiveReceptiveField(network(), "4"), [], **option)
+
+
+def test_what_is_not_fixed_stays_open():
+    erf = EffectiveReceptiveField(network(), "4")
+    images = natural_images(4, (40, 40))
+    field = ENERGY.aggregate(erf, [images], channel="random", position="corner", max_samples=3, window=False)
+    assert (field.num_samples, field.position, field.recipe["channel"]) == (3, (0, 0), "random")
+    assert ENERGY.report(field).energy > 0
+
+
+def test_aggregate_says_what_it_takes():
+    with pytest.raises(
+        TypeError, match="takes an EffectiveReceptiveField, or a function that makes one, got a Sequential"
+    ):
+        LUO2016.aggregate(network(), [])
+
+
+def test_every_protocol_is_named():
+    assert set(PROTOCOLS) == {"LUO2016", "REPLKNET", "OPENERF", "NEURAL_API", "ENERGY"}
+    for name, protocol in PROTOCOLS.items():
+        assert getattr(protocols, name) is protocol
+        assert protocol.report_type.protocol == protocol.name == name
