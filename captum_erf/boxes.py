@@ -13,7 +13,9 @@ from collections.abc import Collection, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from .probing import LOWER, UPPER, Canvas, Guess, Prober, Refused, Target
 
@@ -145,14 +147,22 @@ class _AxisSearch:
                     canvas.test(canvas.ends, self.layers)
             except Refused:
                 continue
-            if canvas.is_whole_input or all(canvas.grid[layer] == self.grid[layer] for layer in canvas.grid):
+            if canvas.is_whole_input or self._is_alike(canvas):
                 return canvas
         raise AssertionError("unreachable: the whole input is never refused")
 
+    def _is_alike(self, canvas: Canvas) -> bool:
+        """Whether a thin canvas has the whole input's grid along the axis, and the input still reaches the units."""
+        if any(canvas.grid[layer] != self.grid[layer] for layer in canvas.grid):
+            return False
+        if self.inherited:
+            return not any(canvas.is_unreached(target) for target in self.targets)
+        return all(any(canvas.units_reached(layer, end).any() for end in canvas.ends) for layer in self.layers)
+
     def _find_periods(self, own: Canvas) -> None:
         """Fills ``periods`` for the layers whose grid grows evenly with the input."""
-        growth = self.length if any(own.is_beyond(target) for target in self.targets) else 0
-        if any(all(own.count_reached(layer, test) == self.grid[layer] for test in own.ends) for layer in self.layers):
+        growth: float = self.length if any(own.is_beyond(target) for target in self.targets) else 0
+        if any(all(own.units_reached(layer, test).all() for test in own.ends) for layer in self.layers):
             growth = FIRST_GROWTH * self.length
         waiting = set(self.layers)
         for pixels in PERIODS:
@@ -168,9 +178,8 @@ class _AxisSearch:
                 continue
             for layer in list(waiting):
                 units, rest = divmod(canvas.grid[layer] - self.grid[layer], repeats)
-                before, after = (canvas.count_reached(layer, test) for test in tests[:2])
-                moves = after - before == units or after == canvas.grid[layer]
-                if not rest and moves and _is_plausible(pixels, units):
+                before, after = (canvas.units_reached(layer, test) for test in tests[:2])
+                if not rest and _is_plausible(pixels, units) and _moves(before, after, units):
                     self.periods[layer] = Period(pixels, units)
                 if layer in self.periods or canvas.grid[layer] == self.grid[layer]:
                     waiting.remove(layer)
@@ -222,7 +231,7 @@ class _AxisSearch:
         return max(1.0, 1 - low if target.side == LOWER else high - self.length + 1)
 
     def _search_canvas(self, canvas: Canvas, repeats: int, targets: set[Target]) -> None:
-        """Keeps the bounds that a longer canvas holds: lower ones of units moved right, upper ones of units in place."""
+        """Keeps the bounds that a longer canvas holds: lower ones of units moved right, upper ones in place."""
         there = {
             target: target._replace(unit=target.unit + repeats * self.periods[target.layer].units)
             if target.side == LOWER
@@ -243,6 +252,11 @@ def _is_plausible(pixels: int, units: int) -> bool:
     """Rules out growth that looks even only by rounding."""
     stride = Fraction(pixels, max(units, 1))
     return units > 1 and (stride.denominator == 1 or stride.numerator <= MAX_PERIOD)
+
+
+def _moves(before: NDArray[np.bool_], after: NDArray[np.bool_], units: int) -> bool:
+    """Whether NaN that reaches one period further reaches the units that lie as many further, or as many more."""
+    return bool(np.array_equal(after[units:], before[:-units]) or after.sum() - before.sum() == units)
 
 
 def _check_reached(prober: Prober, units: Sequence[Sequence[tuple[int, ...]]], boxes: Sequence[Sequence[Box]]) -> None:

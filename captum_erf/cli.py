@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -87,7 +87,7 @@ def _say(message: str, status: int) -> int:
     return status
 
 
-def _show_warning(message: Warning | str, *_: Any) -> None:
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"captum-erf: warning: {message}", file=sys.stderr)
 
 
@@ -251,10 +251,11 @@ def _identity(options: argparse.Namespace, plan: Plan, crops: Crops) -> dict[str
 
 def _notes(options: argparse.Namespace, plan: Plan, fields: Sequence[ERFMap], samples: int) -> str:
     """What the table does not say by itself."""
+    unit = fields[0].position if len(fields) == 1 else plan.settings["positions"][0]
     lines = [
         "TRF: theoretical receptive field, outside: its share outside the input; ERF: side of the box around the unit",
         "centre that holds this share of the map; sigma, R²: Gaussian fit. Lengths in pixels, ± one standard error.",
-        f"Unit: {fields[0].position if len(fields) == 1 else plan.settings['positions'][0]}, {channel_words(fields[0].recipe)}.",
+        f"Unit: {unit}, {channel_words(fields[0].recipe)}.",
     ]
     if options.layout is None and plan.layout is channels_last:
         lines.append("Layout: channels last, read off the shapes of the outputs; --layout sets it.")
@@ -267,7 +268,8 @@ def _notes(options: argparse.Namespace, plan: Plan, fields: Sequence[ERFMap], sa
         error = max(relative_error(field) for field in fields)
         verdict = "reached" if error <= options.target_error else "not reached"
         lines.append(
-            f"Target error {options.target_error:g} {verdict}: {error:.2g} after {fields[0].num_samples} of {samples} samples."
+            f"Target error {options.target_error:g} {verdict}: {error:.2g} after {fields[0].num_samples} of {samples} "
+            "samples."
         )
     return "\n".join(lines)
 
@@ -277,8 +279,15 @@ def _plain(options: argparse.Namespace) -> dict[str, Any]:
     return {name: str(value) if isinstance(value, Path) or callable(value) else value for name, value in given.items()}
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the list of all options."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}; {self.prog} --help explains the options.\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="captum-erf",
         description="Measures effective receptive fields of a network's layers on real images, draws them and writes "
         "them down.",

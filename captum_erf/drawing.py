@@ -13,6 +13,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse, Rectangle
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from .erfmap import ERFMap
@@ -142,6 +143,20 @@ def draw_plane(
             axes.add_patch(Ellipse(**cut, edgecolor=GAUSSIAN, ls="--", **style))
     y, x = field.center[row], field.center[column]
     axes.plot(x, y, "+", color=CENTER, ms=5 * width, mew=width, path_effects=outline)
+
+
+def zoom(axes: Axes, field: ERFMap, plane: Plane) -> None:
+    """Shows three times the theoretical field where it is a small part of the input."""
+    trf = field.theoretical
+    if trf is None or any(trf.global_axes) or any(trf.size[axis] > field.values.shape[axis] / 5 for axis in plane):
+        return
+    (top, bottom), (left, right) = (
+        (max(trf.lower[axis] - trf.size[axis], 0), min(trf.upper[axis] + trf.size[axis], field.values.shape[axis]))
+        for axis in plane
+    )
+    axes.set(xlim=(left - 0.5, right - 0.5), ylim=(bottom - 0.5, top - 0.5))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator("auto", integer=True))
 
 
 def nearest(field: ERFMap, axis: int) -> int:

@@ -180,25 +180,33 @@ def _levels(values: ArrayLike) -> list[_Level]:
 
 
 def _start(levels: Sequence[_Level], center: Sequence[float] | None) -> FloatArray:
-    """Parameters of the round Gaussian that explains most, out of a width per level at each level's peak."""
+    """Parameters of the Gaussian that explains most of those at a level's peak: round ones, then each axis' width."""
     num_dims = levels[0].values.ndim
     places = [] if center is None else [as_position(center, num_dims)]
     for level in levels:
         peak = np.array(np.unravel_index(level.values.argmax(), level.values.shape), dtype=np.float64)
         places.append((peak + 0.5) * level.block - 0.5)
-    level, mean = max(product(levels, places), key=lambda pair: _gain(*pair))
-    shears = np.zeros(num_dims * (num_dims - 1) // 2)
-    return np.concatenate([mean, np.full(num_dims, np.log(_width(level))), shears])
+    ladder = [_width(level) for level in levels]
+    candidates = product(places, ([width] * num_dims for width in ladder))
+    mean, widths = max(candidates, key=lambda candidate: _gain(levels, *candidate))
+    for axis in range(num_dims):
+        others = [[*widths[:axis], width, *widths[axis + 1 :]] for width in ladder]
+        widths = max(others, key=lambda candidate: _gain(levels, mean, candidate))
+    return np.concatenate([mean, np.log(widths), np.zeros(num_dims * (num_dims - 1) // 2)])
 
 
 def _width(level: _Level) -> float:
+    """The narrowest width that the level's blocks still show."""
     return 1.2 * max(level.block)
 
 
-def _gain(level: _Level, mean: FloatArray) -> float:
-    """How much of the map's squares a round Gaussian of the level's width over a background explains."""
+def _gain(levels: Sequence[_Level], mean: FloatArray, widths: Sequence[float]) -> float:
+    """How much of the map's squares a Gaussian along the axes explains over a background; 0 for a hollow."""
+    level = next(level for level in reversed(levels) if _width(level) <= min(widths))
     distances = offsets(level.values.shape, mean, level.block)
-    lines = [np.exp(-0.5 * np.square(distance.ravel() / _width(level))) for distance in distances]
+    lines = [
+        np.exp(-0.5 * np.square(distance.ravel() / width)) for distance, width in zip(distances, widths, strict=True)
+    ]
     covariance = reduce(np.matmul, reversed(lines), level.values - level.values.mean())
     total, squares = (float(np.prod([np.sum(line**power) for line in lines])) for power in (1, 2))
     variance = squares - total**2 / level.values.size

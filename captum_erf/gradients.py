@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from .grids import read_grid
-from .layers import ForwardFunc, Layer, layer_outputs
+from .layers import ForwardFunc, Layer
 from .layouts import Layout, apply_layout
+from .passes import layer_outputs
 from .units import Reader, Selected
 
 Magnitude = str | Callable[[Tensor], Tensor]

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .layers import ForwardFunc, Layer, all_modules, aside, batch_size, first_sample, layer_outputs
+from .layers import ForwardFunc, Layer, all_modules, aside, batch_size, first_sample
 from .layouts import Layout, apply_layout, channels_look_last, check_axes, fits_input
+from .passes import layer_outputs
 
 
 def read_grid(

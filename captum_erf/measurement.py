@@ -19,11 +19,12 @@ from torch import Tensor
 from .geometry import TheoreticalReceptiveField, probe
 from .gradients import Magnitude, Network, gradients_enabled, sample_maps, unit_gradients
 from .groupsums import finite_samples, region
-from .layers import ForwardFunc, all_modules, mixes_samples, unchanged, unwrap
+from .layers import all_modules, mixes_samples, unchanged
 from .units import Channel, NeuronSelector, Position, Reader, Selected, Units
 from .windows import Window, find_window
 
 SELF_CHECK_TOLERANCE = 1e-4
+CACHE_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Measurement:
         return self._checked(targets, inputs, arguments)
 
     def maps(self, targets: Sequence[Target], inputs: tuple[Any, ...], arguments: tuple[Any, ...]) -> list[SampleMaps]:
-        """Sample maps of the targets, in their order."""
+        """Sample maps of the targets, in their order; NaN for samples that are not finite themselves."""
         found: dict[int, SampleMaps] = {}
         whole = [number for number, target in enumerate(targets) if isinstance(target.window, str)]
         if whole:
@@ -87,6 +88,10 @@ class Measurement:
         windowed = [number for number in range(len(targets)) if number not in found]
         for stack in _stacks(targets, windowed, inputs[self.input_index]):
             found.update(self._windowed(targets, stack, inputs[self.input_index]))
+        finite = finite_samples(inputs[self.input_index])
+        if not finite.all():
+            for maps in found.values():
+                maps.values[~finite] = math.nan
         return [found[number] for number in range(len(targets))]
 
     def _whole(
@@ -134,20 +139,27 @@ class Measurement:
     def _fields(
         self, inputs: tuple[Any, ...], arguments: tuple[Any, ...]
     ) -> list[list[TheoreticalReceptiveField | None]]:
-        key = ("fields", self.positions, self.input_index, tuple(inputs[self.input_index].shape[1:]))
+        if len(inputs) > 1 or arguments:
+            return self._probed(inputs, arguments)
+        key = ("fields", self.positions, tuple(inputs[0].shape[1:]))
         if key not in self.cache:
-            self.cache[key] = self._probed(inputs, arguments)
+            self._remember(key, self._probed(inputs, arguments))
         found: list[list[TheoreticalReceptiveField | None]] = self.cache[key]
         return found
 
+    def _remember(self, key: Any, value: Any) -> None:
+        while len(self.cache) >= CACHE_SIZE:
+            del self.cache[next(iter(self.cache))]
+        self.cache[key] = value
+
     def _probed(self, inputs: tuple[Any, ...], arguments: tuple[Any, ...]) -> list[list[Any]]:
-        network, index = self.network, self.input_index
+        network = self.network
         try:
             return probe(
-                _taking_first(network.forward_func, index),
+                network.forward_func,
                 network.layers,
                 self.positions,
-                (inputs[index], *inputs[:index], *inputs[index + 1 :]),
+                inputs,
                 layout=network.layout,
                 additional_forward_args=arguments,
                 input_index=self.input_index,
@@ -191,7 +203,9 @@ class Measurement:
 
     def _checked(self, targets: list[Target], inputs: tuple[Any, ...], arguments: tuple[Any, ...]) -> list[Target]:
         key = ("verdicts", tuple(inputs[self.input_index].shape), self._weights())
-        verdicts = self.cache.setdefault(key, {})
+        if key not in self.cache:
+            self._remember(key, {})
+        verdicts = self.cache[key]
         unknown = [target for target in targets if isinstance(target.window, Window) and target not in verdicts]
         if unknown:
             verdicts.update(zip(unknown, self._verdicts(unknown, inputs, arguments), strict=True))
@@ -222,18 +236,6 @@ def _every_channel(values: Tensor) -> Tensor:
     weights = torch.arange(values.shape[1], device=values.device).cos().to(values.dtype)
     peak = values.detach().abs().amax(1, keepdim=True).clamp_min(torch.finfo(values.dtype).tiny)
     return (weights * values * (1 + values / (4 * peak))).sum(1)
-
-
-def _taking_first(forward_func: ForwardFunc, index: int) -> ForwardFunc:
-    """The network with its input number ``index`` as the first argument."""
-    if index == 0:
-        return forward_func
-    network = unwrap(forward_func)
-
-    def reordered(measured: Any, *others: Any) -> Any:
-        return network(*others[:index], measured, *others[index:])
-
-    return reordered
 
 
 def _sample(item: Any, number: int, samples: int) -> Any:

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .layers import layer_shapes
-from .layouts import Layout, apply_layout, channels_last, check_layout
+from .layouts import Layout, apply_layout, channels_last, check_axes, check_layout, fits_input
+from .passes import layer_shapes
 
 Shapes = Mapping[str, tuple[int, ...] | None]
 Channels = tuple[float, float, float]
@@ -102,7 +102,9 @@ def _torchvision(name: str, weights: str | None) -> NamedModel:
         return NamedModel(models.get_model(name, **options), RANDOM)
     published = models.get_model_weights(name)
     if weights not in published.__members__:
-        raise ValueError(f"{name} has no weights {weights!r}{_near(weights, published.__members__)}, or a file.")
+        raise ValueError(
+            f"{name} has no weights {weights!r}{_near(weights, published.__members__)}. A file will do too."
+        )
     model = _fetch(lambda: models.get_model(name, **{**options, "weights": weights}))
     return NamedModel(model, f"trained, torchvision's {published[weights]}")
 
@@ -200,8 +202,10 @@ def _read_weights(model: nn.Module, file: Path) -> None:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        first = str(error).splitlines()[0]
-        raise WeightsError(f"{file} holds no weights that can be read without pickle: {first}") from error
+        raise WeightsError(
+            f"{file} holds no weights that can be read without pickle; write them with "
+            "torch.save(model.state_dict(), path)."
+        ) from error
     for key in ("state_dict", "model"):
         state = state.get(key, state) if isinstance(state, dict) else state
     if not isinstance(state, dict):
@@ -232,14 +236,14 @@ def _near(name: str, names: Iterable[str], prefix: str = "") -> str:
 
 
 def shapes_on(model: nn.Module, size: int) -> Shapes:
-    """What the model's modules hand over for one image of that size, see :func:`layers.layer_shapes`."""
+    """What the model's modules hand over for one image of that size, see :func:`passes.layer_shapes`."""
     weight = next(model.parameters(), None)
     image = torch.zeros(1, 3, size, size, device=None if weight is None else weight.device)
     try:
         return layer_shapes(model, image)
     except Exception as error:
         raise ValueError(
-            f"The model does not run on an image of shape (1, 3, {size}, {size}): {_at_fault(error)}. "
+            f"The model does not run on an image of shape (1, 3, {size}, {size}): {error}. "
             "Set --size to the side that it takes; models of other inputs need the Python interface."
         ) from error
 
@@ -249,6 +253,7 @@ def read_shape(name: str, shape: tuple[int, ...] | None, layout: Layout, size: i
     if shape is None:
         raise ValueError(f"Layer {name!r} hands over no tensor; use the Python interface with a layout of your own.")
     read = apply_layout(layout, torch.empty(shape, device="meta"), name)
+    check_axes(read.shape, (1, 3, size, size), name)
     check_layout(layout, read.shape, (size, size), name)
     return tuple(read.shape)
 
@@ -289,7 +294,7 @@ def _grids(shapes: Shapes, layout: Layout, size: int) -> dict[str, tuple[int, ..
             grid = read_shape(name, shape, layout, size)[2:]
         except (ValueError, TypeError, IndexError):
             continue
-        if max(grid) <= 1.25 * min(grid) and max(grid) > 1:
+        if fits_input(grid, (size, size)) and max(grid) > 1:
             grids[name] = grid
     return grids
 

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .grids import read_grid
-from .layers import ForwardFunc, Layer, all_modules, aside, first_sample, layer_outputs, mixes_samples
+from .layers import ForwardFunc, Layer, all_modules, aside, first_sample, mixes_samples
 from .layouts import Layout, apply_layout
+from .passes import layer_outputs
 
 LOWER, UPPER = 0, 1
 MIN_AREA_LIMIT = 16384
@@ -80,9 +81,7 @@ class Prober:
     def _find_grids(self) -> None:
         found = layer_outputs(self.forward_func, self.layers, tuple(self.arguments))
         for place, layer in enumerate(self.layers):
-            output = read_grid(
-                self.forward_func, layer, self.layout, found[place], self.sample, tuple(self.arguments)
-            )
+            output = read_grid(self.forward_func, layer, self.layout, found[place], self.sample, tuple(self.arguments))
             self.grids.append(tuple(output.shape[2:]))
             if output.isnan().any():
                 raise ValueError(
@@ -233,11 +232,16 @@ class Canvas:
         low, high = self.bracket(target)
         return high == 0 if target.side == LOWER else low == self.length
 
-    def count_reached(self, layer: int, test: Test) -> int:
-        """Number of a layer's units that the NaN of a test has reached."""
+    def is_unreached(self, target: Target) -> bool:
+        """Whether NaN everywhere is known not to reach a unit."""
+        low, high = self.bracket(target)
+        return low == self.length if target.side == LOWER else high == 0
+
+    def units_reached(self, layer: int, test: Test) -> NDArray[np.bool_]:
+        """Which of a layer's units the NaN of a test has reached."""
         side, q = test
         low, high = self.brackets[layer, side]
-        return int((high < q).sum() if side == LOWER else (low >= q).sum())
+        return high < q if side == LOWER else low >= q
 
     def search(self, targets: Collection[Target], guess: Guess, first: Collection[Test] = ()) -> None:
         """Runs tests, ``first`` among them, until each bound is known or known to lie beyond its end."""

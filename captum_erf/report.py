@@ -121,8 +121,9 @@ def _samples(field: ERFMap) -> str:
     recipe = field.recipe
     words = MAGNITUDE_WORDS.get(recipe.get("magnitude", "abs"), f"magnitude {recipe.get('magnitude')}")
     left_out = f", {field.num_nonfinite} not finite and left out" if field.num_nonfinite else ""
+    samples = f"{field.num_samples} sample" + "s" * (field.num_samples != 1)
     return (
-        f"  {words} over {field.num_samples} sample{"s" * (field.num_samples != 1)} of {times(field.values.shape)} ({field.num_dead} dead{left_out}); "
+        f"  {words} over {samples} of {times(field.values.shape)} ({field.num_dead} dead{left_out}); "
         f"{channel_words(recipe)}"
     )
 

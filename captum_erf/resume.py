@@ -42,8 +42,8 @@ def load_run(file: Path, run: Mapping[str, Any], accumulator: ERFAccumulator) ->
     if different:
         key = different[0]
         raise ValueError(
-            f"{file} belongs to another run: {key} is {stored['run'].get(key)!r} there and {run[key]!r} here. Repeat that "
-            "run's options, name another file, or remove it to start afresh."
+            f"{file} belongs to another run: {key} is {stored['run'].get(key)!r} there and {run[key]!r} here. Repeat "
+            "that run's options, name another file, or remove it to start afresh."
         )
     accumulator.load_state_dict(stored["accumulator"])
     torch.set_rng_state(stored["random"])

@@ -39,6 +39,7 @@ from .drawing import (
     sequence,
     sizes,
     trf_words,
+    zoom,
 )
 from .erfmap import ERFMap
 from .report import MAGNITUDE_WORDS, channel_words, times
@@ -87,6 +88,7 @@ def plot(field: ERFMap, *, scale: str = "power") -> Figure:
     if planes:
         for axes, plane in zip(cells, planes, strict=True):
             draw_plane(axes, field, plane, fit, scale)
+            zoom(axes, field, plane)
             _name_axes(axes, field, plane)
         _add_colour_bar(inner, cells, [field], scale)
         words = None if fit is None else f"1 and 2 sigma of the {fit_words(fit)}"
@@ -262,10 +264,13 @@ def _draw_mass(axes: Axes, field: ERFMap) -> None:
         side, _ = curve.diameters[share]
         axes.plot([0, side, side], [share, share, 0], color="0.55", lw=0.8, ls=":")
         axes.plot(side, curve.mass_at(side), marker, color=INK, label=curve.words(share))
+    end = float(curve.sides[np.searchsorted(curve.mass, 0.999)])
     trf = field.theoretical
     if trf is not None and not trf.is_clipped and not any(trf.global_axes) and max(trf.size) <= curve.sides[-1]:
         axes.axvline(max(trf.size), color="#d1495b", ls="--", label=f"theoretical field, {max(trf.size)} px")
+        end = max(end, max(trf.size))
     _name_mass(axes)
+    axes.set_xlim(0, 1.15 * end)
     axes.legend(loc="lower right", fontsize="small")
 
 

@@ -263,10 +263,9 @@ def _read_cifar(folder: Path, train: bool) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(data.data).permute(0, 3, 1, 2), torch.tensor(data.targets)
 
 
-def read_fashion_mnist(folder: Path | None, train: bool, padding: int = 2) -> tuple[Tensor, Tensor]:
+def read_fashion_mnist(folder: Path = FASHION_MNIST, train: bool = True, padding: int = 2) -> tuple[Tensor, Tensor]:
     """Grey values from 0 to 255 of shape ``(N, 1, 28 + 2 padding, 28 + 2 padding)``, and classes from 0 to 9."""
     start = "train" if train else "t10k"
-    folder = folder or FASHION_MNIST
     try:
         pixels = np.frombuffer(gzip.decompress((folder / f"{start}-images-idx3-ubyte.gz").read_bytes()), np.uint8)
         labels = np.frombuffer(gzip.decompress((folder / f"{start}-labels-idx1-ubyte.gz").read_bytes()), np.uint8)

@@ -60,7 +60,7 @@ class Images(Dataset[torch.Tensor]):
     """The images of a folder, scaled to a square, with values about from -2 to 2."""
 
     def __init__(self, folder: Path, size: int) -> None:
-        self.paths = sorted(path for path in folder.iterdir() if path.suffix in {".jpg", ".jpeg", ".png"})
+        self.paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
         self.size = size
 
     def __len__(self) -> int:

@@ -5,7 +5,7 @@ Reproduces the classifier of Luo et al. (NeurIPS 2016), section 3.2 and figure 5
 pooling or subsampling, on 32 x 32 images, before and after training.
 
 Network: a 3 x 3 convolution, 17 blocks of two 3 x 3 convolutions (batch norm and ReLU before each), a 3 x 3 convolution
-``top``, whose centre unit is measured; then batch norm, ReLU, the mean over positions and a linear layer. 16 channels
+``top``, whose centre unit is measured; then batch norm, ReLU, the mean over positions and a linear layer. 8 channels
 throughout, He initialisation. The paper gives a theoretical field of 74 x 74 and no layout. Chains of 3 x 3 convolutions at
 stride 1 have odd fields; 17 blocks with one convolution before and one after them have 73 x 73, the nearest one can get.
 
@@ -42,10 +42,9 @@ from captum_erf import EffectiveReceptiveField, ERFMap, theoretical_receptive_fi
 
 options = arguments(__doc__, "training_classifier", data="folder of CIFAR-10 or Fashion-MNIST")
 IMAGES, EPOCHS, TESTED, MEASURED = (600, 2, 500, 40) if options.quick else (6000, 8, 2000, 200)
-WIDTH = 8 if options.quick else 16
 
 images = load_images(options.data, train=IMAGES, test=TESTED)
-model = ResidualClassifier(images.channels, images.classes, width=WIDTH)
+model = ResidualClassifier(images.channels, images.classes, width=8)
 trf = theoretical_receptive_field(model, TOP, images.test[0].shape)
 assert trf.size == (73, 73), trf
 settle_batch_norm(model, images.train[:500])
@@ -73,7 +72,10 @@ def numbers(epoch: int, loss: float | None, field: ERFMap) -> dict[str, object]:
 start = time.perf_counter()
 fields = [measure()]
 rows = [numbers(0, None, fields[0])]
-for epoch, loss in enumerate(train(model, images.train, images.train_labels, epochs=EPOCHS, augment=flip), start=1):
+training = train(
+    model, images.train, images.train_labels, epochs=EPOCHS, batch_size=20, learning_rate=1e-2, augment=flip
+)
+for epoch, loss in enumerate(training, start=1):
     fields.append(measure())
     rows.append(numbers(epoch, loss, fields[-1]))
     print(f"epoch {epoch} of {EPOCHS}: loss {loss:.3f}, accuracy {rows[-1]['accuracy']:.3f}", flush=True)

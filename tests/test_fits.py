@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import approx_fprime, curve_fit
 
@@ -33,6 +33,7 @@ def draw(family, shape, mean, covariance, amplitude=1.0, background=0.0):
     return background + amplitude * PROFILES[family](rho)
 
 
+@example((0.0, 25.0), (13.75, 2.0), 0.0, 0.0, 1.0)
 @given(
     st.tuples(st.floats(0, 50), st.floats(0, 60)),
     st.tuples(st.floats(2, 20), st.floats(2, 20)),
@@ -148,7 +149,7 @@ def test_every_family_is_recovered_and_ranked_first(family):
     assert best.family == family
     np.testing.assert_allclose(best.mean, (30.3, 33.8), atol=0.2)
     np.testing.assert_allclose(best.sigmas, (9, 6), rtol=0.03)
-    np.testing.assert_allclose([best.amplitude, best.background], (2.0, 0.5), rtol=0.02)
+    np.testing.assert_allclose([best.amplitude, best.background], (2.0, 0.5), rtol=0.03)
     assert best.angle == pytest.approx(35, abs=1.5)
     assert (best.beta is not None) == (family == "generalised gaussian")
 

@@ -161,23 +161,19 @@ def _check_against_brute_force(net: RandomNet, share: tuple[float, ...]) -> None
     assert (field.grid, field.position) == (grid, unit)
     for axis, seen in enumerate(own):
         assert seen is not None
-        lower, upper = max(field.lower[axis], 0), min(field.upper[axis], net.size[axis])
-        unused = float(net.strides[axis])
-        assert lower <= seen[0] < lower + unused or lower == seen[0]
-        assert upper - unused < seen[1] <= upper or upper == seen[1]
-        found_outside = any(pixels % net.periods[axis] == 0 for pixels in (64, 192))
-        if not found_outside:
+        box = field.lower[axis], field.upper[axis]
+        period, stride = net.periods[axis], net.strides[axis]
+        if not any(pixels % period == 0 for pixels in (64, 192)):
+            assert (max(box[0], 0), min(box[1], net.size[axis])) == seen
             continue
-        assert field.stride[axis] == net.strides[axis]
-        period = net.periods[axis]
-        repeats = math.ceil(60 / period)
-        shift = repeats * period
+        shift = math.ceil(60 / period) * period
         size = tuple(n + 2 * shift * (a == axis) for a, n in enumerate(net.size))
-        there = tuple(u + int(shift / net.strides[axis]) * (a == axis) for a, u in enumerate(unit))
+        there = tuple(u + int(shift / stride) * (a == axis) for a, u in enumerate(unit))
         whole = _hull(net.model, size, axis, there)
         assert whole is not None
-        assert whole[0] > 0 and whole[1] < size[axis]
-        assert (field.lower[axis], field.upper[axis]) == (whole[0] - shift, whole[1] - shift)
+        assert 0 < whole[0] <= seen[0] + shift
+        assert seen[1] + shift <= whole[1] < size[axis]
+        assert (*box, field.stride[axis]) == (whole[0] - shift, whole[1] - shift, stride)
 
 
 CHECK = settings(deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

@@ -1,0 +1,469 @@
+"""Windows: the result is that of the whole input, and networks on which it would not be are found out."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from captum_erf import EffectiveReceptiveField, TheoreticalReceptiveField, channels_last
+from captum_erf.windows import find_window
+
+POSITIONS = ["center", "corner", "edge", (-1, -1), (0, -1), (0.3, 0.7)]
+
+
+def both(model, layer, inputs, **arguments):
+    """The field by windows and on the whole input; asserts that they agree to 1e-6 of the maximum."""
+    batches = inputs if isinstance(inputs, list) else [inputs]
+    layout = arguments.pop("layout", "channels_first")
+    erf = EffectiveReceptiveField(model.eval(), layer, layout=layout)
+    auto = erf.aggregate(batches, **arguments)
+    whole = EffectiveReceptiveField(model, layer, layout=layout).aggregate(batches, window=False, **arguments)
+    assert whole.recipe["route"] == "whole input: window=False"
+    assert np.abs(auto.values - whole.values).max() <= 1e-6 * np.abs(whole.values).max()
+    assert (auto.num_samples, auto.num_dead) == (whole.num_samples, whole.num_dead)
+    return auto, whole
+
+
+def by_window(field):
+    return field.recipe["route"].startswith("window (")
+
+
+def relus(*layers):
+    """The layers with a ReLU after each, in one Sequential."""
+    return nn.Sequential(*[part for layer in layers for part in (layer, nn.ReLU())])
+
+
+CHAINS = {
+    "padded convolutions": (relus(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 5, padding=2)), (48, 48)),
+    "unpadded convolutions": (relus(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 5)), (48, 48)),
+    "strides": (relus(nn.Conv2d(3, 8, 5, 2, 2), nn.Conv2d(8, 8, 3, 2, 1)), (64, 64)),
+    "odd sizes": (relus(nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 2, 1)), (57, 63)),
+    "stride not dividing the size": (relus(nn.Conv2d(3, 8, 3, 3, 1), nn.Conv2d(8, 8, 3, 1, 1)), (64, 50)),
+    "pooling": (relus(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(3, 2, 1), nn.Conv2d(8, 8, 3, padding=1)), (50, 50)),
+    "ceil-mode pooling": (
+        relus(nn.MaxPool2d(3, 2, ceil_mode=True), nn.Conv2d(3, 8, 3, 1, 1), nn.AvgPool2d(2, ceil_mode=True)),
+        (50, 53),
+    ),
+    "dilation": (relus(nn.Conv2d(3, 8, 3, dilation=4, padding=4), nn.Conv2d(8, 8, 3, padding=1)), (48, 48)),
+    "unequal strides": (relus(nn.Conv2d(3, 8, 3, (1, 2), 1), nn.Conv2d(8, 8, (1, 5), (2, 1), (0, 2))), (40, 60)),
+    "even kernels": (relus(nn.Conv2d(3, 8, 4, 2, 1), nn.Conv2d(8, 8, 2)), (48, 44)),
+    "reflection padding": (
+        relus(nn.Conv2d(3, 8, 5, padding=2, padding_mode="reflect"), nn.Conv2d(8, 8, 3, padding=1)),
+        (48, 48),
+    ),
+    "normalisation": (nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.GELU()), (40, 40)),
+}
+
+
+@pytest.mark.parametrize("position", POSITIONS, ids=str)
+@pytest.mark.parametrize(("model", "size"), CHAINS.values(), ids=CHAINS)
+def test_equals_the_whole_input(model, size, position):
+    auto, _ = both(model, str(len(model) - 1), torch.randn(3, 3, *size), position=position)
+    assert by_window(auto)
+
+
+def test_one_spatial_axis():
+    model = relus(nn.Conv1d(2, 8, 9, 4), nn.MaxPool1d(2, ceil_mode=True), nn.Conv1d(8, 8, 3, padding=1))
+    for position in ("center", "corner", (-1,), (0.7,)):
+        auto, _ = both(model, "5", torch.randn(3, 2, 301), position=position)
+        assert by_window(auto)
+
+
+def test_three_spatial_axes():
+    model = relus(nn.Conv3d(1, 4, 3, padding=1), nn.MaxPool3d(2), nn.Conv3d(4, 4, (3, 1, 3), padding=(1, 0, 1)))
+    for position in ("center", "corner", "edge", (-1, 0, -1)):
+        auto, _ = both(model, "5", torch.randn(2, 1, 21, 20, 24), position=position)
+        assert by_window(auto)
+
+
+@given(
+    layers=st.lists(
+        st.tuples(
+            st.sampled_from(["conv", "max", "mean"]),
+            st.integers(1, 4),
+            st.integers(1, 3),
+            st.integers(1, 2),
+            st.integers(0, 1),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    size=st.tuples(st.integers(24, 40), st.integers(24, 40)),
+    position=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_random_chains_equal_the_whole_input(layers, size, position):
+    built = []
+    for kind, kernel, stride, dilation, padded, ceil in layers:
+        padding = padded * (kernel // 2)
+        if kind == "conv":
+            built.append(nn.Conv2d(2, 2, kernel, stride, padding, dilation))
+        elif kind == "max":
+            built.append(nn.MaxPool2d(kernel, stride, padding, ceil_mode=ceil))
+        else:
+            built.append(nn.AvgPool2d(kernel, stride, padding, ceil_mode=ceil))
+    torch.manual_seed(0)
+    model = nn.Sequential(*[part for layer in built for part in (layer, nn.LeakyReLU())])
+    inputs = torch.randn(2, 2, *size)
+    assume(min(model(inputs).shape[2:]) >= 1)
+    both(model, str(len(model) - 1), inputs, position=position)
+
+
+@pytest.mark.parametrize("position", ["center", "corner", (5, 6), (6, 5), (-1, -1)], ids=str)
+@pytest.mark.parametrize("upsample", ["transposed", "nearest", "bilinear", "shuffle"])
+def test_grids_that_are_refined_again(upsample, position):
+    """A unit's field depends on its index modulo the coarser stride, which windows must keep or give up."""
+    up = {
+        "transposed": nn.ConvTranspose2d(4, 4, 3, 2, 1, 1),
+        "nearest": nn.Upsample(scale_factor=2),
+        "bilinear": nn.Upsample(scale_factor=2, mode="bilinear"),
+        "shuffle": nn.Sequential(nn.Conv2d(4, 16, 1), nn.PixelShuffle(2)),
+    }[upsample]
+    model = relus(nn.Conv2d(3, 4, 3, 2, 1), up, nn.Conv2d(4, 4, 3, padding=1))
+    both(model, "5", torch.randn(2, 3, 32, 32), position=position)
+    both(model, "3", torch.randn(2, 3, 32, 32), position=position)
+
+
+class UNet(nn.Module):
+    """Joins a fine and a coarse path: crops of odd size do not fit together again."""
+
+    def __init__(self):
+        super().__init__()
+        self.down, self.deep, self.up = (nn.Conv2d(c, 4, 3, padding=1) for c in (1, 4, 8))
+
+    def forward(self, images):
+        skip = self.down(images).relu()
+        deep = self.deep(F.max_pool2d(skip, 2)).relu()
+        return self.up(torch.cat([F.interpolate(deep, scale_factor=2), skip], 1))
+
+
+@pytest.mark.parametrize("position", ["center", "corner", (17, 18), (18, 17), (-1, -1), (0, 9)], ids=str)
+def test_skip_connections(position):
+    both(UNet(), "up", torch.randn(2, 1, 32, 32), position=position)
+
+
+def test_channels_last_layers():
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.mix = nn.Conv2d(3, 6, 4, 4), nn.Linear(6, 6)
+
+        def forward(self, images):
+            return self.mix(self.embed(images).permute(0, 2, 3, 1))
+
+    auto, _ = both(Last(), "mix", torch.randn(2, 3, 32, 32), layout=channels_last, position=(2, 7))
+    assert by_window(auto)
+    assert auto.recipe["route"] == "window (4, 4) at (8, 28)"
+
+
+class Net(nn.Module):
+    """Two convolutions with something in between that treats windows and whole inputs differently."""
+
+    def __init__(self, between):
+        super().__init__()
+        self.first, self.between, self.last = nn.Conv2d(3, 6, 3, padding=1), between, nn.Conv2d(6, 6, 3, padding=1)
+
+    def forward(self, images):
+        return self.last(self.between(self.first(images)).relu())
+
+
+class Between(nn.Module):
+    """A module made of a function of its input and one weight of fixed size."""
+
+    def __init__(self, function, *shape):
+        super().__init__()
+        self.function = function
+        self.weight = nn.Parameter(torch.randn(shape))
+
+    def forward(self, features):
+        return self.function(features, self.weight)
+
+
+def stretched(weight, features):
+    return F.interpolate(weight, features.shape[2:], mode="bilinear")
+
+
+def coordinates(features):
+    rows, columns = (torch.linspace(-1, 1, length) for length in features.shape[2:])
+    return rows[:, None] + columns
+
+
+def padded_to_eight(features, _):
+    """Pads evenly on both sides up to the next multiple of 8, as some encoders do, and cuts again."""
+    rows, columns = (-length % 8 for length in features.shape[2:])
+    padded = F.pad(features, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+    pooled = F.interpolate(F.avg_pool2d(padded, 2), scale_factor=2)
+    return pooled[..., : features.shape[2], : features.shape[3]]
+
+
+def squeeze_and_excite(features, weight):
+    return features * torch.sigmoid(features.mean((2, 3), keepdim=True) @ weight.diag_embed()[0, 0]) + 0 * weight.sum()
+
+
+ADVERSARIES = {
+    "fixed position embedding": (lambda x, w: x + w, (1, 6, 32, 32)),
+    "fixed position factors": (lambda x, w: x * w, (1, 6, 32, 32)),
+    "interpolated position embedding": (lambda x, w: x + stretched(w, x), (1, 6, 4, 4)),
+    "interpolated position factors": (lambda x, w: x * stretched(w, x), (1, 6, 4, 4)),
+    "coordinates as factors": (lambda x, _: x * (2 + coordinates(x)), ()),
+    "coordinates added": (lambda x, _: x + coordinates(x), ()),
+    "faint coordinates": (lambda x, _: x + 0.01 * coordinates(x), ()),
+    "pixels counted": (lambda x, _: x / x.shape[-1], ()),
+    "padding by size": (padded_to_eight, ()),
+    "resizing by size": (lambda x, _: F.interpolate(F.interpolate(x, size=(20, 20)), size=x.shape[2:]), ()),
+    "fixed input size": (lambda x, w: x.flatten(2).matmul(torch.eye(1024)).unflatten(2, (32, 32)), ()),
+    "mirrored": (lambda x, _: x + x.flip(3), ()),
+    "rolled": (lambda x, _: x.roll(x.shape[3] // 2, 3), ()),
+    "running sum": (lambda x, _: x.cumsum(2) / 10, ()),
+}
+
+
+@pytest.mark.parametrize("position", ["center", (5, 9), "corner"], ids=str)
+@pytest.mark.parametrize(("function", "shape"), ADVERSARIES.values(), ids=ADVERSARIES)
+def test_networks_that_treat_windows_differently_are_found_out(function, shape, position):
+    inputs = [torch.randn(8, 3, 32, 32) for _ in range(3)]
+    auto, _ = both(Net(Between(function, *shape)), "last", inputs, position=position)
+    assert auto.recipe["route"].startswith("whole input: ")
+    assert auto.recipe["window"] == "auto"
+
+
+def test_a_linear_network_with_coordinates_stays_right():
+    """Where only values differ and no gradient, either route is right."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), Between(lambda x, _: x + coordinates(x)), nn.Conv2d(4, 4, 3))
+    both(model, "2", torch.randn(4, 3, 32, 32))
+
+
+def test_the_reason_says_by_how_much_the_window_differs():
+    auto, _ = both(Net(Between(lambda x, _: x / x.shape[-1])), "last", torch.randn(2, 3, 32, 32))
+    assert (
+        auto.recipe["route"] == "whole input: the window's map differs from the whole input's by 5.4e+00 of its maximum"
+    )
+
+
+GLOBALS = {
+    "squeeze and excitation": lambda x, _: x * x.mean((2, 3), keepdim=True).sigmoid(),
+    "group norm": lambda x, _: F.group_norm(x, 2),
+    "instance norm": lambda x, _: F.instance_norm(x),
+    "attention": lambda x, _: (x.flatten(2).mT @ x.flatten(2)).softmax(-1).matmul(x.flatten(2).mT).mT.view_as(x),
+}
+
+
+@pytest.mark.parametrize("function", GLOBALS.values(), ids=GLOBALS)
+def test_global_layers_use_the_whole_input(function):
+    auto, _ = both(Net(Between(function)), "last", torch.randn(2, 3, 16, 16))
+    assert auto.recipe["route"] == "whole input: the unit sees the whole input"
+
+
+def test_a_field_that_covers_most_of_the_input_uses_the_whole():
+    auto, _ = both(Net(nn.Identity()), "last", torch.randn(2, 3, 5, 5))
+    assert auto.recipe["route"] == "whole input: the field covers most of the input"
+
+
+def test_additional_arguments_use_the_whole_input():
+    class Scaled(Net):
+        def forward(self, images, factor):
+            return super().forward(images * factor)
+
+    auto, _ = both(Scaled(nn.Identity()), "last", torch.randn(2, 3, 32, 32), additional_forward_args=2.0)
+    assert auto.recipe["route"] == "whole input: the network takes additional arguments"
+
+
+def test_several_inputs_use_the_whole_input():
+    class Sum(Net):
+        def forward(self, images, others):
+            return super().forward(images + others)
+
+    batch = ((torch.randn(2, 3, 32, 32), torch.randn(2, 3, 32, 32)), "label")
+    auto, _ = both(Sum(nn.Identity()), "last", [batch])
+    assert auto.recipe["route"] == "whole input: the network takes several inputs"
+
+
+def test_a_refused_input_size_uses_the_whole_input():
+    class Fixed(nn.Module):
+        def forward(self, features):
+            assert features.shape[2:] == (32, 32), "wrong size"
+            return features
+
+    for position in ("center", "corner"):
+        auto, _ = both(Net(Fixed()), "last", torch.randn(2, 3, 32, 32), position=position)
+        assert auto.recipe["route"].startswith("whole input: the network ")
+
+
+def test_batch_statistics_use_the_whole_input():
+    model = Net(nn.BatchNorm2d(6, track_running_stats=False))
+    auto, _ = both(model, "last", torch.randn(4, 3, 32, 32))
+    assert auto.recipe["route"] == "whole input: normalisation mixes the samples"
+
+
+def test_random_layers_use_the_whole_input():
+    model = Net(nn.Dropout(0.5)).train()
+    field = EffectiveReceptiveField(model, "last").aggregate([torch.randn(4, 3, 32, 32)], eval_mode=False)
+    assert field.recipe["route"].startswith("whole input: the window's map differs")
+
+
+def test_a_dead_first_sample_cannot_check_the_window():
+    model = nn.Sequential(nn.ReLU(), nn.Conv2d(3, 4, 3, bias=False), nn.ReLU())
+    inputs = torch.randn(6, 3, 32, 32)
+    inputs[0] = -1
+    auto, whole = both(model, "2", [inputs[:1], inputs[1:]])
+    assert auto.recipe["route"] == (
+        "whole input: the first sample does not activate the unit, so the window could not be checked"
+    )
+    assert whole.num_dead >= 1
+
+
+def test_weights_that_change_are_checked_again():
+    """A position embedding of zeros passes the check; the same object must not rely on that after training."""
+    model = Net(Between(lambda x, w: x * (1 + stretched(w, x)), 1, 6, 4, 4))
+    nn.init.zeros_(model.between.weight)
+    inputs = torch.randn(4, 3, 32, 32)
+    erf = EffectiveReceptiveField(model, "last")
+    assert by_window(erf.aggregate([inputs]))
+    with torch.no_grad():
+        model.between.weight.add_(torch.randn(1, 6, 4, 4))
+    later = erf.aggregate([inputs])
+    whole = erf.aggregate([inputs], window=False)
+    assert not by_window(later)
+    assert np.abs(later.values - whole.values).max() <= 1e-6 * whole.values.max()
+
+
+def test_a_channel_is_checked_although_all_channels_together_cancel():
+    """Layer norm's channels sum to zero: the check must not rest on their sum."""
+
+    class Norm(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.LayerNorm(8)
+
+        def forward(self, images):
+            return self.norm(self.conv(images).permute(0, 2, 3, 1))
+
+    auto, _ = both(Norm(), "norm", torch.randn(4, 3, 32, 32), layout=channels_last, channel=2)
+    assert by_window(auto)
+
+
+@pytest.mark.parametrize("channel", [1, [0, 3], lambda v: v.square().sum(1)], ids=["one", "two", "callable"])
+@pytest.mark.parametrize("magnitude", ["abs", "square", "positive", "signed", lambda g: g.abs().amax(1)], ids=str)
+def test_every_channel_and_magnitude(channel, magnitude):
+    auto, _ = both(Net(nn.Identity()), "last", torch.randn(4, 3, 32, 32), channel=channel, magnitude=magnitude)
+    assert by_window(auto)
+
+
+def test_random_signs_are_drawn_alike_on_both_routes():
+    model, inputs = Net(nn.Identity()), torch.randn(4, 3, 32, 32)
+    fields = []
+    for window in ("auto", False):
+        erf = EffectiveReceptiveField(model, "last")
+        torch.manual_seed(3)
+        fields.append(erf.aggregate([inputs], channel="random", window=window))
+    assert by_window(fields[0])
+    assert np.abs(fields[0].values - fields[1].values).max() <= 1e-6 * fields[1].values.max()
+
+
+def test_low_precision_on_windows():
+    model, inputs = Net(nn.Identity()), torch.randn(4, 3, 32, 32)
+    erf = EffectiveReceptiveField(model, "last")
+    low = erf.aggregate([inputs], autocast=torch.bfloat16)
+    plain = erf.aggregate([inputs])
+    assert by_window(low)
+    assert 1e-6 < np.abs(low.values - plain.values).max() / plain.values.max() < 0.05
+
+
+def test_a_sweep_mixes_windows_and_whole_inputs():
+    model = relus(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, 2, 1), nn.Conv2d(4, 4, 15, padding=7))
+    model.append(nn.AdaptiveAvgPool2d(2))
+    layers, positions = ["0", "2", "4", "6"], ["center", "corner", (-1, -1)]
+    inputs = [torch.randn(4, 3, 36, 36), torch.randn(2, 3, 36, 36)]
+    swept = EffectiveReceptiveField(model, layers).sweep(inputs, positions=positions)
+    plain = EffectiveReceptiveField(model, layers).sweep(inputs, positions=positions, window=False)
+    assert len({by_window(field) for field in swept}) == 2
+    for field, reference in zip(swept, plain, strict=True):
+        assert (field.layer, field.position) == (reference.layer, reference.position)
+        assert np.abs(field.values - reference.values).max() <= 1e-6 * reference.values.max()
+
+
+def shapes_seen(module):
+    seen = []
+    module.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape)))
+    return seen
+
+
+def test_only_the_window_is_run():
+    model = Net(nn.Identity())
+    accumulator = EffectiveReceptiveField(model, "last").accumulator()
+    accumulator.update(torch.randn(4, 3, 64, 64))
+    seen = shapes_seen(model.first)
+    accumulator.update(torch.randn(4, 3, 64, 64))
+    assert seen == [(4, 3, 5, 5)]
+
+
+def test_equal_windows_share_one_pass():
+    """25 inner units, 4 corners: two kinds of... as many passes as there are shapes of windows."""
+    model = Net(nn.Identity())
+    inner = [(row, column) for row in range(10, 60, 10) for column in range(10, 60, 10)]
+    corners = [(0, 0), (0, -1), (-1, 0), (-1, -1)]
+    erf = EffectiveReceptiveField(model, "last")
+    accumulator = erf.accumulator(positions=[*inner, *corners])
+    inputs = torch.randn(2, 3, 64, 64)
+    accumulator.update(inputs)
+    seen = shapes_seen(model.first)
+    accumulator.update(inputs)
+    assert sorted(seen) == [(4 * 2, 3, 3, 3), (25 * 2, 3, 5, 5)]
+    whole = erf.sweep([inputs, inputs], positions=[*inner, *corners], window=False)
+    for field, reference in zip(accumulator.compute(), whole, strict=True):
+        assert np.abs(field.values - reference.values).max() <= 1e-6 * reference.values.max()
+
+
+def test_setting_up_is_paid_once_for_each_object_and_size(count_calls):
+    model = Net(nn.Identity())
+    erf = EffectiveReceptiveField(model, "last")
+    erf.aggregate([torch.randn(2, 3, 32, 32)])
+    calls = count_calls(model.first)
+    erf.aggregate([torch.randn(2, 3, 32, 32)] * 3)
+    assert len(calls) == 3
+    erf.aggregate([torch.randn(2, 3, 40, 40)])
+    assert len(calls) > 4
+
+
+axis = st.tuples(st.integers(-40, 90), st.integers(1, 60), st.integers(1, 8), st.integers(1, 90), st.integers(0, 30))
+
+
+@given(axes=st.lists(axis, min_size=1, max_size=3))
+def test_a_window_holds_the_field_and_shares_the_border(axes):
+    lower, length, stride, size, unit = zip(*axes, strict=True)
+    upper = tuple(map(sum, zip(lower, length, strict=True)))
+    assume(all(low < end and high > 0 for low, high, end in zip(lower, upper, size, strict=True)))
+    field = TheoreticalReceptiveField(
+        lower=lower,
+        upper=upper,
+        size=length,
+        stride=stride,
+        center=tuple((low + high - 1) / 2 for low, high in zip(lower, upper, strict=True)),
+        is_clipped=False,
+        outside=0.0,
+        input_size=size,
+        grid=tuple(u + 1 for u in unit),
+        position=unit,
+        global_axes=(False,) * len(axes),
+    )
+    window = find_window(field)
+    if isinstance(window, str):
+        assert window == "the field covers most of the input"
+        return
+    for start, extent, index, (low, long, step, end, u) in zip(
+        window.offset, window.shape, window.index, axes, strict=True
+    ):
+        high, stop = low + long, start + extent
+        assert start % step == 0
+        assert 0 <= start <= max(low, 0) < start + step
+        assert min(high, end) <= stop <= end
+        assert stop - min(high, end) < step
+        assert index * step + start == u * step
+        if low <= 0:
+            assert start == 0
+        if high >= end:
+            assert stop == end
