@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from .probing import LOWER, UPPER, Canvas, Guess, Prober, Refused, Target
 
-WIDTHS = (1, 4, 16, 32, 64, 128)
+WIDTHS = (1, 4, 16, 32, 64, 96, 128)
 PERIODS = (64, 448, 192, 320, 960, 256)
 FIRST_GROWTH, LARGEST_GROWTH = 3.5, 7
 MAX_PERIOD = 8
@@ -144,7 +144,7 @@ class _AxisSearch:
                 if self.inherited:
                     canvas.search(self.targets, self.guess)
                 else:
-                    canvas.test(canvas.ends, self.layers)
+                    canvas.test(canvas.strips, self.layers)
             except Refused:
                 continue
             if canvas.is_whole_input or self._is_alike(canvas):
@@ -157,32 +157,39 @@ class _AxisSearch:
             return False
         if self.inherited:
             return not any(canvas.is_unreached(target) for target in self.targets)
-        return all(any(canvas.units_reached(layer, end).any() for end in canvas.ends) for layer in self.layers)
+        return all(any(canvas.units_reached(layer, strip).any() for strip in canvas.strips) for layer in self.layers)
 
     def _find_periods(self, own: Canvas) -> None:
         """Fills ``periods`` for the layers whose grid grows evenly with the input."""
-        growth: float = self.length if any(own.is_beyond(target) for target in self.targets) else 0
-        if any(all(own.units_reached(layer, test).all() for test in own.ends) for layer in self.layers):
+        growth: float = self.length if any(self._is_near_end(target, own) for target in self.targets) else 0
+        if any(all(own.units_reached(layer, strip).all() for strip in own.strips) for layer in self.layers):
             growth = FIRST_GROWTH * self.length
         waiting = set(self.layers)
         for pixels in PERIODS:
-            repeats = self._repeats(pixels, max(growth, 2 * pixels))
-            if not waiting or not repeats:
-                continue
-            canvas = self._canvas(self.length + repeats * pixels)
-            start = min(pixels // 2, canvas.length - pixels)
-            tests = [(LOWER, start), (LOWER, start + pixels), *canvas.ends[1:]]
-            try:
-                canvas.test(tests if growth else tests[:2], self.layers)
-            except Refused:
-                continue
-            for layer in list(waiting):
-                units, rest = divmod(canvas.grid[layer] - self.grid[layer], repeats)
-                before, after = (canvas.units_reached(layer, test) for test in tests[:2])
-                if not rest and _is_plausible(pixels, units) and _moves(before, after, units):
-                    self.periods[layer] = Period(pixels, units)
-                if layer in self.periods or canvas.grid[layer] == self.grid[layer]:
-                    waiting.remove(layer)
+            covered = self._try_period(pixels, growth, waiting)
+            self._try_period(pixels, math.inf, covered)
+            waiting -= self.periods.keys()
+
+    def _try_period(self, pixels: int, growth: float, layers: set[int]) -> set[int]:
+        """Tries a period on a longer canvas; returns the layers of which all units see the canvas's end."""
+        repeats = self._repeats(pixels, max(growth, 2 * pixels))
+        if not layers or not repeats:
+            return set()
+        canvas = self._canvas(self.length + repeats * pixels)
+        start = 1 if math.isinf(growth) else min(pixels // 2, canvas.length - pixels)
+        tests = [(LOWER, start), (LOWER, start + pixels), (UPPER, canvas.length - start + 1)]
+        try:
+            canvas.test(tests if growth else tests[:2], layers)
+        except Refused:
+            return set()
+        for layer in layers:
+            units, rest = divmod(canvas.grid[layer] - self.grid[layer], repeats)
+            before, after = (canvas.units_reached(layer, test) for test in tests[:2])
+            if not rest and _is_plausible(pixels, units) and _moves(before, after, units):
+                self.periods[layer] = Period(pixels, units)
+            else:
+                self.periods.pop(layer, None)
+        return {layer for layer in layers if canvas.units_reached(layer, tests[0]).all()}
 
     def _repeats(self, pixels: int, growth: float) -> int:
         """How often ``pixels`` are added for the input to grow by ``growth``, as far as the limit on area allows."""
@@ -213,11 +220,9 @@ class _AxisSearch:
         while targets:
             growth = max(self._growth_needed(target) for target in targets)
             likely, largest = (self._repeats(pixels, more) for more in (growth, math.inf))
-            needed = likely if likely > repeats else largest
-            if needed <= repeats:
+            repeats, tried = likely if likely > repeats else largest, repeats
+            if repeats <= tried:
                 return
-            at_hand = (m for m in range(needed, 2 * needed) if self.length + m * pixels in self.canvases)
-            repeats = next(at_hand, needed)
             canvas = self._canvas(self.length + repeats * pixels)
             cheap = canvas.cost <= CHEAP and not self.inherited
             try:
@@ -306,7 +311,8 @@ def _search_whole_input(prober: Prober, layer: int, unit: tuple[int, ...], box: 
         canvas, guess = Canvas(prober, axis, prober.size), Guess()
         guess.strides = {layer: float(box[axis].stride)}
         sides = [Target(layer, side, u) for side in (LOWER, UPPER)]
-        canvas.search(sides, guess, canvas.ends)
+        canvas.test(canvas.strips, [layer])
+        canvas.search(sides, guess)
         lower, upper = (canvas.bracket(side)[0] for side in sides)
         beyond = [canvas.is_beyond(side) for side in sides]
         found.append(AxisBox(lower, upper, box[axis].stride, all(beyond), any(beyond) and not all(beyond)))

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,23 +17,16 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from . import __version__, images, models, outputs, resume
+from .arguments import PRECISIONS, parser
 from .attribution import EffectiveReceptiveField
 from .erfmap import ERFMap
 from .images import Crops
 from .layers import find_layers
-from .layouts import Layout, channels_last, tokens
+from .layouts import Layout, channels_last
 from .loops import relative_error, run_through
 from .protocols import PROTOCOLS, Protocol
 from .report import channel_words
-from .units import Channel, Position, resolve_position
-
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
-EPILOG = """examples:
-  captum-erf resnet18
-  captum-erf resnet50 --weights DEFAULT --data photos --num-samples 200 --target-error 0.02
-  captum-erf timm:convnext_tiny --layers stages.1 stages.2 --position corner
-  captum-erf vit_b_16 --layout tokens:1 --layers encoder.layers.encoder_layer_3
-  captum-erf my_package.my_module:make_model --weights checkpoint.pt"""
+from .units import resolve_position
 
 
 class UsageError(Exception):
@@ -64,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         *int*: 0, 1 after a failure, 2 for arguments that make no sense, 130 when interrupted.
     """
     try:
-        options = _parser().parse_args(arguments)
+        options = parser().parse_args(arguments)
     except SystemExit as leaving:
         return int(leaving.code or 0)
     with warnings.catch_warnings():
@@ -111,7 +104,7 @@ def _run(options: argparse.Namespace) -> None:
     run: dict[str, Any] = {"captum_erf": __version__, **words, "options": _plain(options)}
     if plan.protocol is not None:
         reports = [plan.protocol.report(field) for field in fields]
-        print("", *reports, sep="\n")
+        print("", *reports, sep="\n\n")
         run["protocol"] = [report.to_dict() for report in reports]
     files = outputs.write(folder, fields, rows, run)
     print(f"\nWrote {', '.join(file.name for file in files)} to {folder}")
@@ -150,7 +143,7 @@ def _settings(options: argparse.Namespace) -> tuple[dict[str, Any], Protocol[Any
         "positions": (options.position or "center",),
         "channel": options.channel,
         "window": "auto" if options.window else False,
-        "autocast": PRECISIONS.get(options.autocast),
+        "autocast": options.autocast and PRECISIONS[options.autocast],
     }
     if options.protocol is None:
         return settings, None
@@ -264,6 +257,12 @@ def _notes(options: argparse.Namespace, plan: Plan, fields: Sequence[ERFMap], sa
         for field in fields
         if field.num_dead
     ]
+    normed = [name for name in plan.layers if models.ends_in_layer_norm(plan.named.model, plan.shapes, name)]
+    if normed and plan.settings["channel"] is None:
+        lines.append(
+            f"{', '.join(normed)}: a layer norm makes the sum over channels nearly constant, so that this map is "
+            "mostly noise; take the layer before it, or --channel random."
+        )
     if options.target_error is not None:
         error = max(relative_error(field) for field in fields)
         verdict = "reached" if error <= options.target_error else "not reached"
@@ -277,120 +276,3 @@ def _notes(options: argparse.Namespace, plan: Plan, fields: Sequence[ERFMap], sa
 def _plain(options: argparse.Namespace) -> dict[str, Any]:
     given = {name: value for name, value in vars(options).items() if value is not None}
     return {name: str(value) if isinstance(value, Path) or callable(value) else value for name, value in given.items()}
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the list of all options."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}; {self.prog} --help explains the options.\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="captum-erf",
-        description="Measures effective receptive fields of a network's layers on real images, draws them and writes "
-        "them down.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("model", metavar="MODEL", help="torchvision name, timm:NAME, or package.module:factory")
-    add("--version", action="version", version=f"captum-erf {__version__}")
-    add("--list-layers", action="store_true", help="print the layers with the shapes of their outputs, and stop")
-
-    what = parser.add_argument_group("what is measured")
-    add = what.add_argument
-    add("--layers", nargs="+", metavar="NAME", help="default: for every resolution the last stage that produces it")
-    add(
-        "--layout",
-        type=_layout,
-        help="channels_first, channels_last, or tokens[:PREFIX] with PREFIX class tokens in front",
-    )
-    add("--position", type=_position, help="center, corner, edge, or Y,X: whole numbers, or shares such as 0.5,0.5")
-    add(
-        "--channel",
-        type=_channel,
-        help="a number, a comma list (summed), or random for random signs; default: all, summed",
-    )
-    add(
-        "--weights", help="DEFAULT or another name of published ones, or a file with a state dict; default: random ones"
-    )
-    add("--protocol", type=str.upper, choices=list(PROTOCOLS), help="report another tool's numbers as well")
-
-    data = parser.add_argument_group("on which images")
-    add = data.add_argument
-    add("--data", type=Path, metavar="DIR", help="folder of images, without labels; default: crops of one photograph")
-    add("--size", type=_count, help="side of the square crops; default: 224, or what a timm model was made for")
-    add("--num-samples", type=_count, metavar="N", help="number of crops; default: 32, and no more than one an image")
-    add(
-        "--target-error",
-        type=_share,
-        metavar="E",
-        help="stop when the relative standard error of radius(0.5) is this small",
-    )
-
-    how = parser.add_argument_group("how")
-    add = how.add_argument
-    add("--batch-size", type=_count, default=8, metavar="N", help="default: %(default)s")
-    add("--device", help="such as cpu or cuda:1; default: cuda where there is one")
-    add("--autocast", choices=list(PRECISIONS), help="precision of the passes")
-    add("--no-window", dest="window", action="store_false", help="always take the whole input")
-    add("--seed", type=int, default=0, help="of random weights, crops and signs; default: %(default)s")
-    add("--output", type=Path, metavar="DIR", help="folder for the results; default: erf-MODEL")
-    add(
-        "--resume",
-        type=Path,
-        metavar="FILE",
-        help="write the state to FILE now and then, and go on from it if it is there",
-    )
-    add("--save-every", type=_count, default=10, metavar="N", help="batches between two writes; default: %(default)s")
-    return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
-    return int(text)
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = 0.0
-    if not 0 < share < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no share between 0 and 1, such as 0.02 for 2 %")
-    return share
-
-
-def _position(text: str) -> Position:
-    if "," not in text:
-        if text in ("center", "corner", "edge"):
-            return text
-        raise argparse.ArgumentTypeError(f"{text!r} is not center, corner, edge or Y,X such as 3,3")
-    try:
-        return tuple(float(entry) if "." in entry else int(entry) for entry in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} holds something that is no number; write Y,X such as 3,3") from None
-
-
-def _channel(text: str) -> Channel:
-    if text == "random":
-        return text
-    try:
-        found = [int(entry) for entry in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not random, a whole number or a comma list of them") from None
-    return found if len(found) > 1 else found[0]
-
-
-def _layout(text: str) -> Layout:
-    kind, _, prefix = text.partition(":")
-    if text == "channels_first":
-        return text
-    if text == "channels_last":
-        return channels_last
-    if kind == "tokens" and (not prefix or prefix.isdecimal()):
-        return tokens(prefix=int(prefix or 0))
-    raise argparse.ArgumentTypeError(f"{text!r} is not channels_first, channels_last, tokens or tokens:PREFIX")

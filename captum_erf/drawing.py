@@ -90,12 +90,15 @@ class Curve:
 
     @classmethod
     def of(cls, field: ERFMap) -> Curve | None:
-        """None where a map has no shares: negative values, or all zero without one of the groups."""
+        """None where the map has no shares of its mass, for it has negative values."""
         try:
             whole = field.radius_mass()
-            without = [other.radius_mass() for other in field.leave_one_out()]
         except ValueError:
             return None
+        try:
+            without = [other.radius_mass() for other in field.leave_one_out()]
+        except ValueError:
+            without = []
         diameters = {
             share: (whole.diameter(share), delete_a_group([one.diameter(share) for one in without])) for share in SHARES
         }

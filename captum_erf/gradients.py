@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .grids import read_grid
+from .grids import check_grid, check_sum
 from .layers import ForwardFunc, Layer
 from .layouts import Layout, apply_layout
 from .passes import layer_outputs
-from .units import Reader, Selected
+from .units import Reader, Selected, Units
 
 Magnitude = str | Callable[[Tensor], Tensor]
 
@@ -121,9 +121,12 @@ def _scalars(
     if isinstance(reader, Selected):
         return reader(output)
     layer, layout = network.layers[place], network.layout
-    axes = apply_layout(layout, output, layer.name).ndim
-    image = min(sources, key=lambda source: (source.ndim != axes, source.ndim < 3))
-    return reader(read_grid(network.forward_func, layer, layout, output, image, arguments))
+    read = apply_layout(layout, output, layer.name)
+    image = min(sources, key=lambda source: (source.ndim != read.ndim, source.ndim < 3))
+    check_grid(network.forward_func, layer, layout, read, image, arguments)
+    if isinstance(reader, Units) and reader.channel is None:
+        check_sum(layer, read)
+    return reader(read)
 
 
 def _gradient(scalars: Tensor, sources: list[Tensor], name: str, *, retain_graph: bool) -> tuple[Tensor | None, ...]:

@@ -12,25 +12,24 @@ import torch
 from torch import Tensor
 
 from .layers import ForwardFunc, Layer, all_modules, aside, batch_size, first_sample
-from .layouts import Layout, apply_layout, channels_look_last, check_axes, fits_input
+from .layouts import Layout, channels_look_last, check_axes, fits_input
 from .passes import layer_outputs
 
+FEWEST_SUMS = 8
+CANCELLATION = 1e-5
 
-def read_grid(
-    forward_func: ForwardFunc,
-    layer: Layer,
-    layout: Layout,
-    output: Any,
-    image: Tensor,
-    arguments: tuple[Any, ...],
-) -> Tensor:
-    """A layer's output as ``(N, C, *grid)``, where ``image``, one of the network's arguments, is what it is a grid of.
+
+def check_grid(
+    forward_func: ForwardFunc, layer: Layer, layout: Layout, read: Tensor, image: Tensor, arguments: tuple[Any, ...]
+) -> None:
+    """Refuses a layer's output, as read by the layout, that is no ``(N, C, *grid)`` over an image.
+
+    ``image`` is one of the network's ``arguments``.
 
     Raises:
         ValueError: The output has not as many axes as the image, its last axis holds the channels, or its first axis
             is not the batch.
     """
-    read = apply_layout(layout, output, layer.name)
     check_axes(read.shape, image.shape, layer.name)
     if layout == "channels_first" and not layer.is_channels_first:
         shape, size = read.shape, image.shape[2:]
@@ -39,7 +38,24 @@ def read_grid(
         if growing == [1] or (growing != [2] and last and not first):
             raise channels_look_last(shape, size, layer.name)
         layer.is_channels_first = True
-    return read
+
+
+def check_sum(layer: Layer, read: Tensor) -> None:
+    """Refuses the sum over channels where it is zero at every unit, as it is after a normalisation over the channels.
+
+    Its gradient would be nothing but rounding errors.
+    """
+    if layer.has_sum or read.dtype not in (torch.float32, torch.float64):
+        return
+    read = read.detach()
+    sums, sizes = read.sum(1).abs(), read.abs().sum(1)
+    if sums.numel() >= FEWEST_SUMS and bool((sums <= CANCELLATION * sizes).all()) and bool(sizes.any()):
+        raise ValueError(
+            f"The channels of layer {layer.name!r} sum to zero at every unit, as they do after a normalisation over the "
+            'channels, so that their sum has no gradient. Pass channel="random", an index or a callable, or choose the '
+            "layer before it."
+        )
+    layer.has_sum = True
 
 
 def _growing_axes(

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import Module
-from torch.nn.parallel import DistributedDataParallel
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 ForwardFunc = Callable[..., Any]
 
@@ -24,7 +24,7 @@ class Layer:
     """A module of the network, the name by which results call it, and which of its calls in a forward pass is read.
 
     ``call`` is what was asked for. ``which`` counts from the first call on, and is None until the network has run;
-    ``is_channels_first`` is False until its output's shape, or a run, has shown it.
+    ``is_channels_first`` and ``has_sum`` are False until its output has shown that it can be read so, and summed.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Layer:
     call: int | None = None
     which: int | None = None
     is_channels_first: bool = False
+    has_sum: bool = False
 
 
 def find_layers(forward_func: ForwardFunc, layers: Sequence[Module | str], call: int | None = None) -> list[Layer]:
@@ -65,14 +66,14 @@ def _module_by_name(forward_func: ForwardFunc, name: str) -> Module:
             f"Layer {name!r} is a name, but forward_func is a {type(forward_func).__name__}, not a Module; "
             "pass the layer's module itself."
         )
-    modules: dict[str, Module] = dict(root.named_modules(remove_duplicate=False))
-    if isinstance(forward_func, Module):
-        modules = dict(forward_func.named_modules(remove_duplicate=False)) | modules
+    inner = root.module if isinstance(root, DataParallel) else root
+    modules: dict[str, Module] = dict(inner.named_modules(remove_duplicate=False))
+    modules |= dict(forward_func.named_modules(remove_duplicate=False)) if isinstance(forward_func, Module) else {}
     if name in modules:
         return modules[name]
     near = difflib.get_close_matches(name, modules, n=3, cutoff=0.4) or [n for n in modules if n][:3]
     raise ValueError(
-        f"{type(root).__name__} has no layer {name!r}; the nearest names are {', '.join(map(repr, near))}."
+        f"{type(inner).__name__} has no layer {name!r}; the nearest names are {', '.join(map(repr, near))}."
     )
 
 

@@ -20,8 +20,10 @@ from .geometry import TheoreticalReceptiveField, probe
 from .gradients import Magnitude, Network, gradients_enabled, sample_maps, unit_gradients
 from .groupsums import finite_samples, region
 from .layers import all_modules, mixes_samples, unchanged
+from .layouts import apply_layout
+from .passes import layer_outputs
 from .units import Channel, NeuronSelector, Position, Reader, Selected, Units
-from .windows import Window, find_window
+from .windows import Window, field_ends, field_inside, find_window, larger_windows
 
 SELF_CHECK_TOLERANCE = 1e-4
 CACHE_SIZE = 64
@@ -208,23 +210,57 @@ class Measurement:
         verdicts = self.cache[key]
         unknown = [target for target in targets if isinstance(target.window, Window) and target not in verdicts]
         if unknown:
-            verdicts.update(zip(unknown, self._verdicts(unknown, inputs, arguments), strict=True))
-        return [replace(target, window=verdicts.get(target) or target.window) for target in targets]
+            # cuDNN's TF32 differs by more than the tolerance, and NNPACK's kernels spread NaN.
+            with torch.backends.cudnn.flags(enabled=False), torch.backends.nnpack.flags(enabled=False):
+                fitted = [replace(target, window=self._fitted_window(target, inputs[0])) for target in unknown]
+                verdicts.update(zip(unknown, self._compared(fitted, inputs, arguments), strict=True))
+        return [replace(target, window=verdicts.get(target, target.window)) for target in targets]
 
-    def _verdicts(self, targets: list[Target], inputs: tuple[Any, ...], arguments: tuple[Any, ...]) -> list[str]:
-        """Why the targets' windows may not be used; nothing where they may."""
+    def _fitted_window(self, target: Target, sample: Tensor) -> Window | str:
+        """The smallest window in which the unit sees its very field, or why there is none."""
+        reason = ""
+        assert target.theoretical is not None
+        for window in larger_windows(target.theoretical):
+            try:
+                if self._sees_its_field(target, window, sample):
+                    return window
+                reason = "the unit sees another part of the input in the window"
+            except Exception as error:
+                reason = f"the network does not take the window: {error}"
+        return reason
+
+    def _sees_its_field(self, target: Target, window: Window, sample: Tensor) -> bool:
+        """Whether NaN around the field in the window does not reach the unit, and NaN at each of its ends does."""
+        assert target.theoretical is not None
+        layer = self.network.layers[target.place]
+        crop = sample[region(window.offset, window.shape)]
+        around = torch.full_like(crop, math.nan)
+        inside = field_inside(target.theoretical, window)
+        around[inside] = crop[inside]
+        at_ends = []
+        for end in field_ends(target.theoretical, window):
+            at_ends.append(crop.clone())
+            at_ends[-1][end] = math.nan
+        with torch.no_grad():
+            outputs = layer_outputs(self.network.forward_func, (layer,), (torch.cat([around, *at_ends]),))
+        index: tuple[Any, ...] = (slice(None), slice(None), *window.index)
+        units = apply_layout(self.network.layout, outputs[0], layer.name)[index]
+        reached: list[bool] = units.isnan().any(1).tolist()
+        return reached == [False, *[True] * len(at_ends)]
+
+    def _compared(
+        self, targets: list[Target], inputs: tuple[Any, ...], arguments: tuple[Any, ...]
+    ) -> list[Window | str]:
+        """The windows whose maps equal the whole input's, and why the others' do not."""
         plain = replace(self, channel=_every_channel, magnitude="abs", autocast=None)
-        found: dict[int, str] = {}
-        with torch.backends.cudnn.flags(enabled=False):  # its TF32 differs by more than the tolerance
-            whole = plain.maps([replace(target, window="self-check") for target in targets], inputs, arguments)
-            for stack in _stacks(targets, list(range(len(targets))), inputs[self.input_index]):
-                try:
-                    parts = dict(plain._windowed(targets, stack, inputs[self.input_index]))
-                except Exception as error:
-                    found |= {number: f"the network does not take the window: {error}" for number, _ in stack}
-                else:
-                    found |= {number: _verdict(part, whole[number].values) for number, part in parts.items()}
-        return [found[number] for number in range(len(targets))]
+        numbers = [number for number, target in enumerate(targets) if isinstance(target.window, Window)]
+        chosen = [targets[number] for number in numbers]
+        apart = plain.maps(chosen, inputs, arguments)
+        whole = plain.maps([replace(target, window="self-check") for target in chosen], inputs, arguments)
+        found = [target.window for target in targets]
+        for number, part, reference in zip(numbers, apart, whole, strict=True):
+            found[number] = _verdict(part, reference.values) or found[number]
+        return found
 
 
 def _window(theoretical: TheoreticalReceptiveField | None) -> Window | str:

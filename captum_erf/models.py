@@ -12,6 +12,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -305,14 +306,19 @@ def default_layers(model: nn.Module, shapes: Shapes, layout: Layout, size: int) 
 
     A stage is a module of the network's own, or of a module that runs through resolutions of its own: ``relu``,
     ``layer1``, ..., ``layer4`` in ResNet-18, ``features.3``, ... in VGG-16. Single units and adaptive pooling do not
-    count.
+    count, nor what ends in a layer norm, after which the sum over channels is nearly constant.
 
     Raises:
         ValueError: No module hands over a grid in this layout.
     """
     grids = _grids(shapes, layout, size)
     pooling = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
-    stages = [name for name in _stages("", list(shapes), grids) if not isinstance(model.get_submodule(name), pooling)]
+    normed = {name for name in grids if ends_in_layer_norm(model, shapes, name)}
+    stages = [
+        name
+        for name in _stages("", list(shapes), grids, normed)
+        if name not in normed and not isinstance(model.get_submodule(name), pooling)
+    ]
     last = {grids[name]: name for name in sorted(stages, key=list(grids).index)}
     if not last:
         raise ValueError(
@@ -322,15 +328,23 @@ def default_layers(model: nn.Module, shapes: Shapes, layout: Layout, size: int) 
     return sorted(last.values(), key=list(grids).index)
 
 
-def _stages(parent: str, order: list[str], grids: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Modules with a grid below the parent; of those that bring forth new resolutions inside, the stages within."""
+def ends_in_layer_norm(model: nn.Module, shapes: Shapes, name: str) -> bool:
+    """Whether the last that the module does, as far as its parts tell, is a layer norm over the channels."""
+    if isinstance(model.get_submodule(name), nn.LayerNorm):
+        return True
+    parts = _parts(name, list(shapes))
+    return bool(parts) and shapes[parts[-1]] == shapes[name] and ends_in_layer_norm(model, shapes, parts[-1])
+
+
+def _stages(parent: str, order: list[str], grids: Mapping[str, tuple[int, ...]], inner: AbstractSet[str]) -> list[str]:
+    """Modules with a grid below the parent; of ``inner``, and where resolutions arise inside, the stages within."""
     found = []
     for name in _parts(parent, order):
         parts = _parts(name, order)
         before = order[: order.index(parts[0])] if parts else order
         known = {grids.get(other) for other in (*before, name)}
-        if any(part in grids and grids[part] not in known for part in parts):
-            found += _stages(name, order, grids)
+        if (name in inner and parts) or any(part in grids and grids[part] not in known for part in parts):
+            found += _stages(name, order, grids, inner)
         elif name in grids:
             found.append(name)
     return found or [parent] * (parent in grids)

@@ -103,9 +103,30 @@ def layer_outputs(
             unwrap(forward_func)(*inputs, *additional_forward_args)
         except _LayersReached:
             pass
+        except RuntimeError as error:
+            reason = _reason(inputs, all_modules(forward_func, layers))
+            if reason:
+                raise type(error)(f"{reason} The network says: {error}") from error
+            raise
     recorder.check_complete()
     order = list(device_ids or getattr(forward_func, "device_ids", None) or [])
     return {index: _join(outputs, order) for index, outputs in recorder.outputs.items()}
+
+
+def _reason(inputs: tuple[Any, ...], modules: Sequence[Module]) -> str:
+    """What is likely to be wrong where the network does not run."""
+    parameters = [item for module in modules for item in module._parameters.values() if item is not None]
+    if torch.is_grad_enabled() and any(parameter.is_inference() for parameter in parameters):
+        return (
+            "The network's parameters are inference tensors, with which autograd cannot work: it was made under "
+            "torch.inference_mode(). Make it outside, or take copy.deepcopy(model) outside."
+        )
+    dtypes = {item.dtype for item in inputs if isinstance(item, Tensor) and item.is_floating_point()}
+    wanted = next((item.dtype for item in parameters if item.is_floating_point()), None)
+    if wanted is not None and dtypes - {wanted}:
+        got = ", ".join(map(str, sorted(dtypes - {wanted}, key=str)))
+        return f"The inputs are {got}, the network's parameters {wanted}: pass inputs.to({wanted})."
+    return ""
 
 
 def _choose_calls(forward_func: ForwardFunc, layers: Sequence[Layer], arguments: tuple[Any, ...]) -> None:

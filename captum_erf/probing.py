@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .grids import read_grid
+from .grids import check_grid
 from .layers import ForwardFunc, Layer, all_modules, aside, first_sample, mixes_samples
-from .layouts import Layout, apply_layout
+from .layouts import Layout, apply_layout, tokens
 from .passes import layer_outputs
 
 LOWER, UPPER = 0, 1
@@ -81,13 +81,21 @@ class Prober:
     def _find_grids(self) -> None:
         found = layer_outputs(self.forward_func, self.layers, tuple(self.arguments))
         for place, layer in enumerate(self.layers):
-            output = read_grid(self.forward_func, layer, self.layout, found[place], self.sample, tuple(self.arguments))
+            output = apply_layout(self.layout, found[place], layer.name)
+            check_grid(self.forward_func, layer, self.layout, output, self.sample, tuple(self.arguments))
             self.grids.append(tuple(output.shape[2:]))
             if output.isnan().any():
                 raise ValueError(
                     f"Layer {layer.name!r} gives NaN for finite inputs, so that NaN cannot probe it; "
                     "check the weights and the precision, or pass real inputs instead of a shape."
                 )
+
+    @property
+    def max_stride(self) -> int:
+        """The stride of the coarsest layer, about."""
+        return max(
+            math.ceil(length / units) for grid in self.grids for length, units in zip(self.size, grid, strict=True)
+        )
 
     def canvas(self, size: Sequence[int]) -> Tensor:
         """The sample cut or repeated to another size."""
@@ -140,13 +148,16 @@ class Guess:
         self.offsets: dict[tuple[int, Side], tuple[float, float]] = {}
 
     def learn(self, canvas: Canvas) -> None:
+        """Takes in what a canvas shows, but not where units see less for being near its ends."""
         for (layer, side), (low, high) in canvas.brackets.items():
             if layer in self.strides:
                 moved = self.strides[layer] * np.arange(len(low))
+                known_low = low >= (canvas.margin if side == LOWER else -math.inf)
+                known_high = high <= (canvas.length - canvas.margin if side == UPPER else math.inf)
                 old_low, old_high = self.offsets.get((layer, side), (-math.inf, math.inf))
                 self.offsets[layer, side] = (
-                    max(old_low, float((low - moved).max())),
-                    min(old_high, float((high - moved).min())),
+                    float((low - moved).max(where=known_low, initial=old_low)),
+                    float((high - moved).min(where=known_high, initial=old_high)),
                 )
 
     def is_torn(self, target: Target) -> bool:
@@ -175,11 +186,12 @@ class Canvas:
         self.grid: dict[int, int] = {}
         self.brackets: dict[tuple[int, Side], tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
         self.is_clean = self.length != prober.size[axis] or self.is_whole_input
+        self.margin = 1 if self.is_whole_input else min(prober.max_stride, (self.length + 1) // 2)
 
     @property
-    def ends(self) -> list[Test]:
-        """The tests whether bounds lie beyond the two ends."""
-        return [(LOWER, 1), (UPPER, self.length)]
+    def strips(self) -> list[Test]:
+        """The tests with NaN in a strip at either end."""
+        return [(LOWER, self.margin), (UPPER, self.length - self.margin + 1)]
 
     def test(self, tests: Collection[Test], layers: Iterable[int]) -> None:
         """Runs tests in one pass; the first one also checks that the canvas makes no NaN of its own."""
@@ -197,6 +209,8 @@ class Canvas:
     def _reached(self, batch: Tensor, layers: list[int]) -> list[NDArray[np.bool_]]:
         if self.is_whole_input:
             return self.prober.reached(batch, layers)
+        if isinstance(self.prober.layout, tokens):
+            raise Refused("tokens are folded into the grid of the whole input alone")
         try:
             reached = self.prober.reached(batch, layers)
         except Exception as error:
@@ -243,41 +257,50 @@ class Canvas:
         low, high = self.brackets[layer, side]
         return high < q if side == LOWER else low >= q
 
-    def search(self, targets: Collection[Target], guess: Guess, first: Collection[Test] = ()) -> None:
-        """Runs tests, ``first`` among them, until each bound is known or known to lie beyond its end."""
-        more = set(first)
+    def search(self, targets: Collection[Target], guess: Guess) -> None:
+        """Runs tests until each bound is known or known to lie beyond its end."""
+        misled: set[Target] = set()
         while True:
             guess.learn(self)
             brackets = {target: self.bracket(target) for target in targets}
-            open_ = {target: bracket for target, bracket in brackets.items() if bracket[0] < bracket[1]}
-            sections = self._sections(len(open_))
-            tests = {(t.side, q) for t, bracket in open_.items() for q in _cuts(bracket, guess.interval(t), sections)}
-            if not tests | more:
+            brackets = {target: bracket for target, bracket in brackets.items() if bracket[0] < bracket[1]}
+            if not brackets:
                 return
-            self.test(tests | more, {target.layer for target in (targets if more else open_)})
-            more = set()
+            sections = self._sections(len(brackets))
+            tests: set[Test] = set()
+            for target, bracket in brackets.items():
+                likely = _overlap(bracket, (-math.inf, math.inf) if target in misled else guess.interval(target))
+                if likely == bracket and bracket[target.side] == (0, self.length)[target.side]:
+                    tests.add((target.side, (1, self.length)[target.side]))
+                    continue
+                tests.update((target.side, q) for q in _cuts(bracket, likely, sections))
+                if sections >= likely[1] - likely[0]:
+                    misled.add(target)
+            self.test(tests, {target.layer for target in brackets})
 
     @property
     def cost(self) -> float:
         """Share of a pass over the whole input; an axis costs at least what one unit of the coarsest layer does."""
-        dims, area = len(self.size), math.prod(self.prober.size)
-        stride = max((area / math.prod(grid)) ** (1 / dims) for grid in self.prober.grids)
-        return math.prod(max(length, stride) for length in self.size) / area
+        stride = self.prober.max_stride
+        return math.prod(max(length, stride) for length in self.size) / math.prod(self.prober.size)
 
     def _sections(self, num_targets: int) -> int:
         return int(np.clip(SHARE_PER_PASS / self.cost / max(num_targets, 1), 1, MAX_SECTIONS))
 
 
-def _cuts(bracket: tuple[int, int], likely: tuple[float, float], sections: int) -> list[int]:
-    """Values that split a bracket: its likely part first, then the rest off."""
+def _overlap(bracket: tuple[int, int], likely: tuple[float, float]) -> tuple[int, int]:
+    """The part of a bracket that is likely, or its end that is nearest to that."""
     low, high = bracket
-    start = min(max(low, likely[0]), high)
-    stop = max(min(high, likely[1]), low)
+    start, stop = min(max(low, likely[0]), high), max(min(high, likely[1]), low)
     start, stop = math.ceil(start - ROUNDING), math.floor(stop + ROUNDING)
-    if start > stop:
-        start, stop = low, high
+    return (start, stop) if start <= stop else bracket
+
+
+def _cuts(bracket: tuple[int, int], likely: tuple[int, int], sections: int) -> list[int]:
+    """Values that split a bracket's likely part; where that is split to the end, also those that split off the rest."""
+    start, stop = likely
     count = min(sections, stop - start)
     cuts = [start + (stop - start + 1) * i // (count + 1) for i in range(1, count + 1)]
     if count == stop - start:
-        cuts += [start] * (start > low) + [stop + 1] * (stop < high)
+        cuts += [start] * (start > bracket[0]) + [stop + 1] * (stop < bracket[1])
     return cuts

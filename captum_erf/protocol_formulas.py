@@ -13,8 +13,9 @@ from .maps import FloatArray, offsets
 
 def log_map(values: FloatArray) -> FloatArray:
     """The map that Ding et al. (CVPR 2022) draw: log10(A + 1) over its maximum."""
-    logarithm = np.log1p(values)
-    return logarithm / logarithm.max()
+    logarithm: FloatArray = np.log1p(values)
+    logarithm /= logarithm.max()
+    return logarithm
 
 
 def log_square(values: FloatArray, share: float) -> tuple[int, float] | tuple[None, None]:
@@ -54,7 +55,8 @@ def axis_aligned_gaussian(values: FloatArray, center: Sequence[float]) -> tuple[
     limits = np.log([0.1, 1000 * max(values.shape)])
 
     def widths(params: FloatArray) -> FloatArray:
-        return np.exp(params[num_dims:].clip(*limits))
+        sigmas: FloatArray = np.exp(params[num_dims:].clip(*limits))
+        return sigmas
 
     def residuals(params: FloatArray) -> FloatArray:
         distances = offsets(values.shape, params[:num_dims], [1] * num_dims)
@@ -79,7 +81,8 @@ def second_moments(values: FloatArray, center: Sequence[float]) -> FloatArray:
     """Mean squared distance from a centre along each axis."""
     lines = zip(_margins(values), center, strict=True)
     sums = [(line * np.square(np.arange(len(line)) - middle)).sum() for line, middle in lines]
-    return np.array(sums) / values.sum()
+    moments: FloatArray = np.array(sums) / values.sum()
+    return moments
 
 
 def _margins(values: FloatArray) -> list[FloatArray]:

@@ -151,7 +151,8 @@ class RepLKNetReport(ProtocolReport):
 
 def _square_row(field: ERFMap, share: float) -> SquareRow:
     def measure(field: ERFMap) -> Numbers:
-        return *formulas.log_square(field.values, share), *field.square_share(share)
+        side, area = formulas.log_square(field.values, share)
+        return side, area, *field.square_share(share)
 
     (side, area, free_side, free_area), (_, area_se, _, free_area_se) = _with_errors(field, measure)
     return SquareRow(share, side, area, area_se, free_side, free_area, free_area_se)

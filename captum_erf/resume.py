@@ -33,11 +33,9 @@ def load_run(file: Path, run: Mapping[str, Any], accumulator: ERFAccumulator) ->
     try:
         stored = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(
-            f"{file} is no file that --resume wrote, or a damaged one; remove it to start afresh."
-        ) from error
+        raise ValueError(f"{file} is no file that --resume wrote, or a damaged one; name another file.") from error
     if not isinstance(stored, dict) or stored.get("format") != FORMAT:
-        raise ValueError(f"{file} was not written by --resume of this version; name another file, or remove it.")
+        raise ValueError(f"{file} was not written by --resume of this version; name another file.")
     different = [key for key, value in run.items() if stored["run"].get(key) != value]
     if different:
         key = different[0]
@@ -45,7 +43,10 @@ def load_run(file: Path, run: Mapping[str, Any], accumulator: ERFAccumulator) ->
             f"{file} belongs to another run: {key} is {stored['run'].get(key)!r} there and {run[key]!r} here. Repeat "
             "that run's options, name another file, or remove it to start afresh."
         )
-    accumulator.load_state_dict(stored["accumulator"])
+    try:
+        accumulator.load_state_dict(stored["accumulator"])
+    except ValueError as error:
+        raise ValueError(f"{file} belongs to another run. {error}") from error
     torch.set_rng_state(stored["random"])
 
 

@@ -244,7 +244,8 @@ def _draw_masses(axes: Axes, fields: Sequence[ERFMap]) -> None:
             curve.draw(axes, colour, f"{label}: {curve.words(0.5)}")
     _name_mass(axes)
     if len(fields) <= DETAILED:
-        axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+        if axes.lines:
+            axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
         return
     short = _short_labels(fields)
     bar = ScalarMappable(Normalize(0.5, len(fields) + 0.5), ListedColormap(palette))

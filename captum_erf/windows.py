@@ -2,17 +2,23 @@
 
 The part holds the unit's theoretical receptive field. It starts at a multiple of the layer's stride, so that every
 layer before it falls on the same places, and ends at the input's border wherever the field reaches or crosses it, so
-that padding happens where it happens in the whole input.
+that padding happens where it happens in the whole input. Where a layer before it has a larger stride, as in a decoder,
+that takes a multiple of the layer's own.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import sub
+from typing import Any
 
 from .geometry import TheoreticalReceptiveField
+from .groupsums import region
 
 LARGEST_SHARE = 0.7
+MULTIPLES = (1, 2, 3, 4, 6, 8, 16, 32)
 
 
 @dataclass(frozen=True)
@@ -24,15 +30,16 @@ class Window:
     index: tuple[int, ...]
 
 
-def find_window(field: TheoreticalReceptiveField) -> Window | str:
-    """The window of a unit, or the reason why the whole input is used instead."""
+def find_window(field: TheoreticalReceptiveField, multiple: int = 1) -> Window | str:
+    """The window of a unit, in steps of a multiple of the stride, or why the whole input is used instead."""
     if any(field.global_axes):
         return "the unit sees the whole input"
     if field.is_clipped:
         return "the network takes no other input size"
     if not all(float(stride).is_integer() for stride in field.stride):
         return "the layer's grid is finer than the input"
-    spans = [_span(*axis) for axis in zip(field.lower, field.upper, field.stride, field.input_size, strict=True)]
+    steps = [int(stride) * multiple for stride in field.stride]
+    spans = [_span(*axis) for axis in zip(field.lower, field.upper, steps, field.input_size, strict=True)]
     offset = tuple(start for start, _ in spans)
     shape = tuple(stop - start for start, stop in spans)
     if math.prod(shape) > LARGEST_SHARE * math.prod(field.input_size):
@@ -43,8 +50,40 @@ def find_window(field: TheoreticalReceptiveField) -> Window | str:
     return Window(offset, shape, index)
 
 
-def _span(lower: int, upper: int, stride: float, size: int) -> tuple[int, int]:
-    step = int(stride)
+def larger_windows(field: TheoreticalReceptiveField) -> Iterator[Window]:
+    """The windows in steps of growing multiples of the stride, each only once."""
+    before: Window | str = ""
+    for multiple in MULTIPLES:
+        window = find_window(field, multiple)
+        if isinstance(window, Window) and window != before:
+            yield window
+        before = window
+
+
+def field_inside(field: TheoreticalReceptiveField, window: Window) -> tuple[Any, ...]:
+    """Index, in the window, of the part of the field that lies inside the input."""
+    return region(*_field_span(field, window))
+
+
+def field_ends(field: TheoreticalReceptiveField, window: Window) -> Iterator[tuple[Any, ...]]:
+    """Index, in the window, of the field's first and last slab along each axis on which it ends inside the input."""
+    start, length = _field_span(field, window)
+    for axis, (lower, upper, size) in enumerate(zip(field.lower, field.upper, field.input_size, strict=True)):
+        thin = (*length[:axis], 1, *length[axis + 1 :])
+        if lower >= 0:
+            yield region(start, thin)
+        if upper <= size:
+            last = start[axis] + length[axis] - 1
+            yield region((*start[:axis], last, *start[axis + 1 :]), thin)
+
+
+def _field_span(field: TheoreticalReceptiveField, window: Window) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    lower = [max(low, 0) for low in field.lower]
+    upper = map(min, field.upper, field.input_size)
+    return tuple(map(sub, lower, window.offset)), tuple(map(sub, upper, lower))
+
+
+def _span(lower: int, upper: int, step: int, size: int) -> tuple[int, int]:
     start = max(lower, 0) // step * step
     length = -(-(upper - start) // step) * step
     return start, min(start + length, size)

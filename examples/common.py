@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import update_bn
@@ -81,7 +82,7 @@ def joint_estimate(
 
 def new_figure(width: float, height: float, rows: int, columns: int, **options: Any) -> tuple[Figure, np.ndarray]:
     """A figure and its axes as an array of (rows, columns), apart from pyplot's state."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06))
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
@@ -93,6 +94,14 @@ def draw_map(axes: Axes, values: np.ndarray, title: str, note: str = "") -> Any:
     axes.set_xticks([])
     axes.set_yticks([])
     return image
+
+
+def draw_curves(axes: Axes, rows: Sequence[Mapping[str, Any]], across: str, curves: Mapping[str, str]) -> None:
+    """Columns of a table against another, under the labels given for them, with bars of one standard error."""
+    for (column, label), colour in zip(curves.items(), PALETTE, strict=False):
+        errors = [row[f"{column}_se"] or 0.0 for row in rows]
+        places, values = [row[across] for row in rows], [row[column] for row in rows]
+        axes.errorbar(places, values, errors, color=colour, marker="o", markersize=4, capsize=2, label=label)
 
 
 def save_figure(figure: Figure, path: Path, caption: str) -> None:
@@ -163,7 +172,7 @@ def beta_of(field: ERFMap) -> float:
 
 
 class ResidualBlock(nn.Module):
-    """``x + f(x)`` with two convolutions in f, each after batch norm and ReLU (He et al., 2016, full pre-activation)."""
+    """``x + f(x)``, f being two convolutions, each after batch norm and ReLU (He et al., 2016, pre-activation)."""
 
     def __init__(self, width: int, kernel_size: int = 3) -> None:
         super().__init__()
@@ -182,7 +191,7 @@ def _normed(channels: int, width: int, kernel_size: int = 3, stride: int = 1) ->
 class ResidualClassifier(nn.Sequential):
     """
     A residual network without pooling or striding until the mean over positions at its end: a k x k convolution, the
-    blocks, and a k x k convolution ``top``, whose theoretical field is ``1 + 2 (k - 1) (1 + blocks)``: 73 for 17 blocks.
+    blocks, and a k x k convolution ``top``, whose theoretical field is ``1 + 2 (k - 1) (1 + blocks)``, 73 for 17.
     """
 
     def __init__(
@@ -221,7 +230,7 @@ def load_checkpoint(path: Path) -> ResidualClassifier:
 
 @dataclass(frozen=True)
 class Images:
-    """Images ``(N, C, 32, 32)`` with a mean of 0 and a standard deviation of 1 over the training images, and classes."""
+    """Images ``(N, C, 32, 32)``, with a mean of 0 and a variance of 1 over the training images, and their classes."""
 
     name: str
     train: Tensor

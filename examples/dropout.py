@@ -1,12 +1,13 @@
 """
 Does dropout change the shape of the effective receptive field?
 
-Reproduces a statement of Luo et al. (NeurIPS 2016), section 2.4, which the paper derives and does not measure: dropout does
-not change the Gaussian shape.
+Reproduces a statement of Luo et al. (NeurIPS 2016), section 2.4, which the paper derives and does not measure:
+dropout does not change the Gaussian shape.
 
-Networks: 20 layers of 3 x 3 convolutions with random weights and ReLU, as in shapes.py, with dropout of single values after
-every ReLU at rates of 0, 0.2 and 0.5. Dropout is active, its masks are drawn anew together with weights and inputs; means
-are over 200 such draws (--quick: 20). The paper leaves the rate and the place of the dropout open.
+Networks: 20 layers of 3 x 3 convolutions with random weights and ReLU, as in shapes.py but of 16 channels, with
+dropout of single values after every ReLU at rates of 0, 0.2 and 0.5. Dropout is active, its masks are drawn anew
+together with weights and inputs; means are over 100 such draws (--quick: 20). The paper leaves the rate and the place
+of the dropout open.
 
 Published: none to compare with. Measured: beta, the exponent of the generalised Gaussian that fits best, beside the
 Gaussian's 2; and the width, which the theory leaves unchanged: sqrt(4 * 20 / 3) = 5.16 pixels.
@@ -31,7 +32,7 @@ from torch import nn
 from captum_erf import ERFMap
 
 options = arguments(__doc__, "dropout")
-DRAWS, DEPTH = (20, 10) if options.quick else (200, 20)
+DRAWS, DEPTH = (20, 10) if options.quick else (100, 20)
 RATES = (0.0, 0.5) if options.quick else (0.0, 0.2, 0.5)
 
 
@@ -70,8 +71,8 @@ for panel, (rate, field), row in zip(axes.flat, fields.items(), rows, strict=Tru
     image = draw_map(panel, field.values, f"dropout {rate:g}" if rate else "no dropout", note)
 figure.colorbar(image, ax=axes, label="mean |dy/dx| over its max.")
 caption = (
-    f"{DEPTH} layers of 3 x 3 convolutions with random weights and ReLU; each panel is the theoretical receptive field, "
-    f"{2 * DEPTH + 1} x {2 * DEPTH + 1}. Mean over {DRAWS} draws of weights, inputs and dropout masks; beta of a generalised "
-    "Gaussian (2 for a Gaussian) with its standard error over draws."
+    f"{DEPTH} layers of 3 x 3 convolutions with random weights and ReLU; each panel is the theoretical "
+    f"receptive field, {2 * DEPTH + 1} x {2 * DEPTH + 1}. Mean over {DRAWS} draws of weights, inputs and "
+    "dropout masks; beta of a generalised Gaussian (2 for a Gaussian) with its standard error over draws."
 )
 save_figure(figure, options.output / "dropout.png", caption)

@@ -23,7 +23,9 @@ parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--output", type=Path, default=Path("output/quickstart"))
 output = parser.parse_args().output
 
-photograph = center_crop(to_tensor(Image.open(get_sample_data("grace_hopper.jpg", asfileobj=False)).convert("RGB")), [224, 224])
+photograph = center_crop(
+    to_tensor(Image.open(get_sample_data("grace_hopper.jpg", asfileobj=False)).convert("RGB")), [224, 224]
+)
 inputs = normalize(photograph, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])[None]
 
 # %% The class in ten lines

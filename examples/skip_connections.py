@@ -1,17 +1,17 @@
 """
 Do skip connections make the effective receptive field smaller?
 
-Reproduces a statement of Luo et al. (NeurIPS 2016), section 2.4: skip connections make it smaller, as the field of a sum is
-that of its paths, and the shorter paths see less. The paper does not quantify it.
+Reproduces a statement of Luo et al. (NeurIPS 2016), section 2.4: skip connections make it smaller, as the field of a
+sum is that of its paths, and the shorter paths see less. The paper does not quantify it.
 
-Networks: chains of 3 x 3 convolutions as in shapes.py (8 channels, random normal weights of variance 2 / fan-in), plain,
-``conv(relu(x))`` for every layer after the first, and with a skip connection around every such layer, ``x + conv(relu(x))``.
-Both have the same weights, theoretical field and number of layers. Means are over 100 draws (--quick: 10) of weights and
-normal random inputs.
+Networks: chains of 3 x 3 convolutions as in shapes.py (8 channels, random normal weights of variance 2 / fan-in),
+plain, ``conv(relu(x))`` for every layer after the first, and with a skip connection around every such layer, ``x +
+conv(relu(x))``. Both have the same weights, theoretical field and number of layers. Means are over 100 draws
+(--quick: 10) of weights and normal random inputs.
 
 Published: smaller, without a number. Theory for it: branch and skip carry equal variance, so that the number of
-convolutions along a path is binomial, and the variance of the map of mean squares is half that of the plain network, plus
-that of the first layer: a ratio of widths of sqrt((1 + (n - 1) / 2) / n), which tends to 0.71.
+convolutions along a path is binomial, and the variance of the map of mean squares is half that of the plain network,
+plus that of the first layer: a ratio of widths of sqrt((1 + (n - 1) / 2) / n), which tends to 0.71.
 """
 
 # %%
@@ -20,8 +20,8 @@ from math import sqrt
 
 import torch
 from common import (
-    PALETTE,
     arguments,
+    draw_curves,
     draw_map,
     field_of_draws,
     joint_estimate,
@@ -88,16 +88,16 @@ figure, axes = new_figure(8, 3.7, 1, 3, width_ratios=(1, 1, 1.25))
 deepest = DEPTHS[-1]
 for panel, field, name in zip(axes.flat, fields[deepest], ("plain", "skips"), strict=False):
     title = f"{deepest} layers, {'without' if name == 'plain' else 'with'} skips"
-    image = draw_map(panel, field.values, title, f"threshold size {rows[-1][name]:.1f} ± {rows[-1][f'{name}_se']:.1f} px")
+    image = draw_map(
+        panel, field.values, title, f"threshold size {rows[-1][name]:.1f} ± {rows[-1][f'{name}_se']:.1f} px"
+    )
 figure.colorbar(image, ax=axes[0, 1], label="mean |dy/dx| over its max.", shrink=0.8)
-for name, label, colour in (("plain", "without skips", PALETTE[0]), ("skips", "with skips", PALETTE[1])):
-    sizes, errors = [row[name] for row in rows], [row[f"{name}_se"] for row in rows]
-    axes[0, 2].errorbar(DEPTHS, sizes, errors, color=colour, marker="o", markersize=4, capsize=2, label=label)
+draw_curves(axes[0, 2], rows, "depth", {"plain": "without skips", "skips": "with skips"})
 axes[0, 2].set(xlabel="layers", ylabel="threshold size [px]", ylim=(0, None), xticks=DEPTHS)
 axes[0, 2].legend(frameon=False, loc="upper left")
 caption = (
-    f"Chains of 3 x 3 convolutions with random weights and ReLU, with and without a skip connection around every layer; "
-    f"panels are the theoretical receptive field, {2 * deepest + 1} x {2 * deepest + 1}. Mean over {DRAWS} draws of weights "
-    "and inputs; bars and ± are standard errors over draws."
+    "Chains of 3 x 3 convolutions with random weights and ReLU, with and without a skip connection around "
+    f"every layer; panels are the theoretical receptive field, {2 * deepest + 1} x {2 * deepest + 1}. Mean over "
+    f"{DRAWS} draws of weights and inputs; bars and ± are standard errors over draws."
 )
 save_figure(figure, options.output / "skip_connections.png", caption)

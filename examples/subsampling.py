@@ -1,20 +1,21 @@
 """
 What do subsampling and dilation do to the effective receptive field?
 
-Reproduces figure 4 of Luo et al. (NeurIPS 2016): 15 dense 3 x 3 convolutions; the same with three of them at stride 2; the
-same with three of them dilated by 2, 4 and 8.
+Reproduces figure 4 of Luo et al. (NeurIPS 2016): 15 dense 3 x 3 convolutions; the same with three of them at stride
+2; the same with three of them dilated by 2, 4 and 8.
 
 Networks and inputs are those of shapes.py; means are over 100 draws (--quick: 10). The paper does not say which three
-layers it replaced, nor whether its networks have activations: here layers 4, 8 and 12 are replaced, and every network is
-measured with uniform weights, random weights, and random weights with ReLU. The theoretical fields that follow are 31, 105
-and 53 pixels. Published, as pictures: both make the field significantly larger, and dilation makes it rectangular.
+layers it replaced, nor whether its networks have activations: here layers 4, 8 and 12 are replaced, and every network
+is measured with uniform weights, random weights, and random weights with ReLU. The theoretical fields that follow are
+31, 105 and 53 pixels. Published, as pictures: both make the field significantly larger, and dilation makes it
+rectangular.
 
-Why rectangular: with uniform weights, and for the mean square with random ones, the map is a product of one profile along
-each axis. Only the Gaussian makes such a product round. Three taps spaced by 2, 4 and 8 together are nearly flat over 29
-pixels, too few layers at that spacing to tend to a Gaussian; a product of flat profiles is a square.
-Two numbers say so. box_to_disc: the map's mean Chebyshev distance from the centre over its mean Euclidean distance; 0.900
-for a round map of any profile, 0.871 for an even square. beta: exponent of the generalised Gaussian that fits best; 2 for
-a Gaussian, more the flatter the top.
+Why rectangular: with uniform weights, and for the mean square with random ones, the map is a product of one profile
+along each axis. Only the Gaussian makes such a product round. Three taps spaced by 2, 4 and 8 together are nearly
+flat over 29 pixels, too few layers at that spacing to tend to a Gaussian; a product of flat profiles is a square. Two
+numbers say so. box_to_disc: the map's mean Chebyshev distance from the centre over its mean Euclidean distance; 0.900
+for a round map of any profile, 0.871 for an even square. beta: exponent of the generalised Gaussian that fits best; 2
+for a Gaussian, more the flatter the top.
 """
 
 # %%
@@ -85,8 +86,9 @@ for panel, kind in zip(axes[:, 0], KINDS, strict=True):
     panel.set_ylabel(kind)
 figure.colorbar(image, ax=axes, label="mean |dy/dx| over its maximum (linear)", shrink=0.6)
 caption = (
-    f"15 layers of 3 x 3 convolutions; each panel is the theoretical receptive field. Mean over {DRAWS} draws of weights and "
-    "inputs (uniform weights need one). Box : disc is the ratio of mean Chebyshev to mean Euclidean distance, 0.900 if round and "
-    "0.871 if square; beta is that of a generalised Gaussian, 2 for a Gaussian."
+    f"15 layers of 3 x 3 convolutions; each panel is the theoretical receptive field. Mean over {DRAWS} draws "
+    "of weights and inputs (uniform weights need one). Box : disc is the ratio of mean Chebyshev to mean "
+    "Euclidean distance, 0.900 if round and 0.871 if square; beta is that of a generalised Gaussian, 2 for a "
+    "Gaussian."
 )
 save_figure(figure, options.output / "subsampling.png", caption)

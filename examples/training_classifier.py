@@ -1,31 +1,36 @@
 """
 Does training make the effective receptive field of a classifier grow?
 
-Reproduces the classifier of Luo et al. (NeurIPS 2016), section 3.2 and figure 5: a residual network of 17 blocks without
-pooling or subsampling, on 32 x 32 images, before and after training.
+Reproduces the classifier of Luo et al. (NeurIPS 2016), section 3.2 and figure 5: a residual network of 17 blocks
+without pooling or subsampling, on 32 x 32 images, before and after training.
 
-Network: a 3 x 3 convolution, 17 blocks of two 3 x 3 convolutions (batch norm and ReLU before each), a 3 x 3 convolution
-``top``, whose centre unit is measured; then batch norm, ReLU, the mean over positions and a linear layer. 8 channels
-throughout, He initialisation. The paper gives a theoretical field of 74 x 74 and no layout. Chains of 3 x 3 convolutions at
-stride 1 have odd fields; 17 blocks with one convolution before and one after them have 73 x 73, the nearest one can get.
+Network: a 3 x 3 convolution, 17 blocks of two 3 x 3 convolutions (batch norm and ReLU before each), a 3 x 3
+convolution ``top``, whose centre unit is measured; then batch norm, ReLU, the mean over positions and a linear layer.
+8 channels throughout, He initialisation. The paper gives a theoretical field of 74 x 74 and no layout. Chains of 3 x
+3 convolutions at stride 1 have odd fields; 17 blocks with one convolution before and one after them have 73 x 73, the
+nearest one can get.
 
 Data: Fashion-MNIST, padded to 32 x 32, unless --data names a folder of CIFAR-10 (with ``cifar-10-batches-py``) or
-Fashion-MNIST. The first 6,000 training images, mirrored at random, for 8 epochs (--quick: 600 for 2), AdamW on a one-cycle
-schedule; accuracy over 2,000 test images and fields over 200 of these (--quick: 500 and 40). Batch norm's running
-statistics are set on training images before the first measurement.
+Fashion-MNIST. The first 6,000 training images, mirrored at random, for 8 epochs (--quick: 500 for 2), AdamW on a
+one-cycle schedule; accuracy over 2,000 test images and fields over 200 of these (--quick: 300 and 40). Batch norm's
+running statistics are set on training images before the first measurement.
 
-Published, on CIFAR-10 at 89 % accuracy: the field "has grown significantly", without a number, and does not fill the image.
+Published, on CIFAR-10 at 89 % accuracy: the field "has grown significantly", without a number, and does not fill the
+image. Measured, on Fashion-MNIST from 9 % to 84.2 % accuracy in 316 processor seconds: the threshold size grows from
+19.8 ± 0.1 to 22.5 ± 0.2 px, the box with half of the map from 11 to 13 px, that with 90 % from 19 to 21 px; growth
+starts when the accuracy passes 70 %, and stops short of the image's 32 px. A box's side moves in steps of 2 px, so
+that its standard error is 0 where no group of images moves it by a step.
 """
 
 # %%
 import time
 
 from common import (
-    PALETTE,
     TOP,
     ResidualClassifier,
     accuracy,
     arguments,
+    draw_curves,
     draw_map,
     flip,
     load_images,
@@ -41,7 +46,7 @@ from common import (
 from captum_erf import EffectiveReceptiveField, ERFMap, theoretical_receptive_field
 
 options = arguments(__doc__, "training_classifier", data="folder of CIFAR-10 or Fashion-MNIST")
-IMAGES, EPOCHS, TESTED, MEASURED = (600, 2, 500, 40) if options.quick else (6000, 8, 2000, 200)
+IMAGES, EPOCHS, TESTED, MEASURED = (500, 2, 300, 40) if options.quick else (6000, 8, 2000, 200)
 
 images = load_images(options.data, train=IMAGES, test=TESTED)
 model = ResidualClassifier(images.channels, images.classes, width=8)
@@ -82,33 +87,24 @@ for epoch, loss in enumerate(training, start=1):
 print(f"Trained on {len(images.train)} images of {images.name} in {time.perf_counter() - start:.0f} s\n")
 write_table(rows, options.output / "training_classifier.csv")
 save_checkpoint(model, options.output / "checkpoint.pt")
+fields[-1].save(options.output / "after.npz", overwrite=True)
 
 # %%
 figure, axes = new_figure(8.5, 3.7, 1, 3, width_ratios=(1, 1, 1.3))
 for panel, row, field in zip(axes[0, :2], (rows[0], rows[-1]), (fields[0], fields[-1]), strict=True):
     title = f"{'after' if row['epoch'] else 'before'} training"
-    note = f"accuracy {row['accuracy']:.1%}\nthreshold size {row['threshold_size']:.1f} ± {row['threshold_size_se']:.1f} px"
+    size = f"{row['threshold_size']:.1f} ± {row['threshold_size_se']:.1f} px"
+    note = f"accuracy {row['accuracy']:.1%}\nthreshold size {size}"
     image = draw_map(panel, field.values, title, note)
 figure.colorbar(image, ax=axes[0, 1], label="mean |dy/dx| over its max.", shrink=0.8)
 curves = {"threshold_size": "threshold size", "diameter_90": "box with 90 %", "diameter_50": "box with 50 %"}
-for (column, label), colour in zip(curves.items(), PALETTE, strict=False):
-    sizes, errors = [row[column] for row in rows], [row[f"{column}_se"] for row in rows]
-    axes[0, 2].errorbar(
-        [100 * row["accuracy"] for row in rows],
-        sizes,
-        errors,
-        color=colour,
-        marker="o",
-        markersize=4,
-        capsize=2,
-        label=label,
-    )
-axes[0, 2].set(xlabel="accuracy after each epoch [%]", ylabel="diameter [px]", ylim=(0, 34))
+draw_curves(axes[0, 2], rows, "accuracy", curves)
+axes[0, 2].set(xlabel="accuracy after each epoch", ylabel="diameter [px]", ylim=(0, 34))
 axes[0, 2].axhline(32, color="0.5", ls=":", lw=1)
 axes[0, 2].legend(frameon=False, fontsize="small", loc="lower right")
 caption = (
-    f"Effective receptive field of the top convolution's centre unit in a residual classifier of 17 blocks on 32 x 32 images "
-    f"of {images.name}; its theoretical field, 73 x 73, is larger than the image (dotted). Mean over {MEASURED} test images; "
-    "bars and ± are standard errors over images."
+    "Effective receptive field of the top convolution's centre unit in a residual classifier of 17 blocks on "
+    f"32 x 32 images of {images.name}; its theoretical field, 73 x 73, is larger than the image (dotted). Mean "
+    f"over {MEASURED} test images; bars and ± are standard errors over images, the lines follow the epochs."
 )
 save_figure(figure, options.output / "training_classifier.png", caption)

@@ -152,6 +152,13 @@ def test_replknet_warns_of_the_scale_and_gives_numbers_without_it():
     assert f"{larger.rows[0].area:.4f}" in str(report)
 
 
+def test_replknet_squares_start_at_three_pixels():
+    values = np.zeros((16, 16))
+    values[8, 8] = 1.0
+    row = REPLKNET.report(synthetic(values, REPLKNET)).rows[0]
+    assert (row.side, row.area) == (3, 9 / 256)
+
+
 def test_replknet_report_says_none():
     values = np.zeros((16, 16))
     values[0, 0] = 1.0
