@@ -51,7 +51,11 @@ def parser() -> argparse.ArgumentParser:
         type=_layout,
         help="channels_first, channels_last, or tokens[:PREFIX] with PREFIX class tokens in front",
     )
-    add("--position", type=_position, help="center, corner, edge, or Y,X: whole numbers, or shares such as 0.5,0.5")
+    add(
+        "--position",
+        type=_position,
+        help="center, corner, edge, or Y,X in units or in shares such as 0.5,0.5; from the end: --position=-1,-1",
+    )
     add(
         "--channel",
         type=_channel,

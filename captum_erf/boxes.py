@@ -88,6 +88,7 @@ class _AxisSearch:
         self.inherited = bool(alike)
         self.periods: dict[int, Period] = alike[0].periods if alike else {}
         self.guess: Guess = alike[0].guess if alike else Guess()
+        self.fixed: set[int] = set()
         self.canvases: dict[int, Canvas] = {}
         self.inside: dict[Target, int] = {}
         self.outside: dict[Target, int] = {}
@@ -168,7 +169,7 @@ class _AxisSearch:
         for pixels in PERIODS:
             covered = self._try_period(pixels, growth, waiting)
             self._try_period(pixels, math.inf, covered)
-            waiting -= self.periods.keys()
+            waiting -= self.periods.keys() | self.fixed
 
     def _try_period(self, pixels: int, growth: float, layers: set[int]) -> set[int]:
         """Tries a period on a longer canvas; returns the layers of which all units see the canvas's end."""
@@ -184,12 +185,14 @@ class _AxisSearch:
             return set()
         for layer in layers:
             units, rest = divmod(canvas.grid[layer] - self.grid[layer], repeats)
+            if units == rest == 0:
+                self.fixed.add(layer)
             before, after = (canvas.units_reached(layer, test) for test in tests[:2])
             if not rest and _is_plausible(pixels, units) and _moves(before, after, units):
                 self.periods[layer] = Period(pixels, units)
             else:
                 self.periods.pop(layer, None)
-        return {layer for layer in layers if canvas.units_reached(layer, tests[0]).all()}
+        return {layer for layer in layers & self.periods.keys() if canvas.units_reached(layer, tests[0]).all()}
 
     def _repeats(self, pixels: int, growth: float) -> int:
         """How often ``pixels`` are added for the input to grow by ``growth``, as far as the limit on area allows."""

@@ -108,6 +108,11 @@ class Curve:
         """The side that holds the share."""
         return f"{100 * share:.0f} % in {number(*self.diameters[share])} px"
 
+    @property
+    def end(self) -> float:
+        """The side from which on nearly all of the mass is inside."""
+        return float(self.sides[np.searchsorted(self.mass, 0.999)])
+
     def mass_at(self, side: float) -> float:
         return float(self.mass[np.searchsorted(self.sides, side - 1e-6)])
 

@@ -252,7 +252,7 @@ class ERFMap:
             ValueError: The file is no ERFMap, damaged, or of another version.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
                 header = json.loads(str(stored["header"]))
                 version = header.pop("version")
                 if version == FILE_VERSION:

@@ -6,6 +6,7 @@ of an input twice as long, the output's axes that grow are the grid.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -41,21 +42,19 @@ def check_grid(
 
 
 def check_sum(layer: Layer, read: Tensor) -> None:
-    """Refuses the sum over channels where it is zero at every unit, as it is after a normalisation over the channels.
-
-    Its gradient would be nothing but rounding errors.
-    """
+    """Warns where the channels sum to zero at every unit: the sum's gradient is then nothing but rounding errors."""
     if layer.has_sum or read.dtype not in (torch.float32, torch.float64):
         return
+    layer.has_sum = True
     read = read.detach()
     sums, sizes = read.sum(1).abs(), read.abs().sum(1)
     if sums.numel() >= FEWEST_SUMS and bool((sums <= CANCELLATION * sizes).all()) and bool(sizes.any()):
-        raise ValueError(
-            f"The channels of layer {layer.name!r} sum to zero at every unit, as they do after a normalisation over the "
-            'channels, so that their sum has no gradient. Pass channel="random", an index or a callable, or choose the '
-            "layer before it."
+        warnings.warn(
+            f"The channels of layer {layer.name!r} sum to zero at every unit, as they do after a normalisation over "
+            'them: the gradient of their sum is mostly rounding errors. Pass channel="random", an index or a callable, '
+            "or choose the layer before it.",
+            stacklevel=2,
         )
-    layer.has_sum = True
 
 
 def _growing_axes(

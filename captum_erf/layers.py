@@ -171,6 +171,19 @@ class _Kept:
 
 
 @contextmanager
+def same_attributes(modules: Sequence[Module]) -> Iterator[None]:
+    """Gives every module the attributes back that a pass sets, such as masks and window sizes fitted to its input."""
+    kept = [(vars(module), dict(vars(module))) for module in modules]
+    try:
+        yield
+    finally:
+        for attributes, before in kept:
+            for name in attributes.keys() - before.keys():
+                del attributes[name]
+            attributes.update(before)
+
+
+@contextmanager
 def aside(modules: Sequence[Module], device: torch.device | None) -> Iterator[None]:
     """For a look at the network on the side: eval mode, no gradients, random state and warnings left alone."""
     with ExitStack() as stack:

@@ -26,6 +26,7 @@ from .layers import (
     eager,
     first_sample,
     model_device,
+    same_attributes,
     unchanged,
     unwrap,
 )
@@ -94,7 +95,9 @@ def layer_outputs(
         _choose_calls(forward_func, layers, (*inputs, *additional_forward_args))
     parallel = device_ids is not None or isinstance(forward_func, DataParallel)
     recorder = _Recorder(layers, stop=not parallel)
+    modules = all_modules(forward_func, layers)
     with ExitStack() as stack:
+        stack.enter_context(same_attributes(modules))
         for index, layer in enumerate(layers):
             handle = _register(layer, functools.partial(recorder.keep, index), layer_input)
             stack.callback(handle.remove)
@@ -104,7 +107,7 @@ def layer_outputs(
         except _LayersReached:
             pass
         except RuntimeError as error:
-            reason = _reason(inputs, all_modules(forward_func, layers))
+            reason = _reason(inputs, modules)
             if reason:
                 raise type(error)(f"{reason} The network says: {error}") from error
             raise
@@ -179,6 +182,7 @@ def _count_calls(forward_func: ForwardFunc, layers: Sequence[Layer], arguments: 
             if scope is not None:
                 stack.callback(scope.register_forward_hook(close).remove)
         modules = all_modules(forward_func, layers)
+        stack.enter_context(same_attributes(modules))
         stack.enter_context(aside(modules, model_device(modules)))
         with suppress(_LayersReached, Exception):
             network(*(first_sample(item, batch_size(arguments)) for item in arguments))
@@ -234,6 +238,7 @@ def layer_shapes(model: Module, inputs: Tensor) -> dict[str, tuple[int, ...] | N
     with ExitStack() as stack:
         for name, module in model.named_modules():
             stack.callback(module.register_forward_hook(functools.partial(note, name)).remove)
+        stack.enter_context(same_attributes(list(model.modules())))
         stack.enter_context(unchanged(list(model.modules()), eval_mode=True))
         stack.enter_context(torch.no_grad())
         stack.enter_context(eager())

@@ -79,7 +79,14 @@ class Prober:
             yield
 
     def _find_grids(self) -> None:
-        found = layer_outputs(self.forward_func, self.layers, tuple(self.arguments))
+        try:
+            found = layer_outputs(self.forward_func, self.layers, tuple(self.arguments))
+        except Exception as error:
+            error.add_note(
+                f"Raised by the network for one sample of shape {tuple(self.sample.shape[1:])}, on which captum_erf "
+                "looks for the theoretical receptive field; pass the shape or the inputs that the network takes."
+            )
+            raise
         for place, layer in enumerate(self.layers):
             output = apply_layout(self.layout, found[place], layer.name)
             check_grid(self.forward_func, layer, self.layout, output, self.sample, tuple(self.arguments))

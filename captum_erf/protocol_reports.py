@@ -15,7 +15,7 @@ from . import protocol_formulas as formulas
 from .erfmap import ERFMap
 from .jackknife import delete_a_group
 from .report import number, times
-from .summaries import radius_mass
+from .summaries import radius_mass, square_share
 
 Numbers = Sequence[float | None]
 
@@ -152,7 +152,7 @@ class RepLKNetReport(ProtocolReport):
 def _square_row(field: ERFMap, share: float) -> SquareRow:
     def measure(field: ERFMap) -> Numbers:
         side, area = formulas.log_square(field.values, share)
-        return side, area, *field.square_share(share)
+        return side, area, *square_share(field.values, field.center, share)
 
     (side, area, free_side, free_area), (_, area_se, _, free_area_se) = _with_errors(field, measure)
     return SquareRow(share, side, area, area_se, free_side, free_area, free_area_se)

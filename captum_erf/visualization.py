@@ -151,6 +151,8 @@ def convergence(fields: Sequence[ERFMap]) -> Figure:
     r"""
     Radius that holds half of the mass against the number of samples: are 50 images enough?
 
+    The radius is interpolated between the distances that occur, so that the course is not in steps of a pixel.
+
     Args:
         fields (Sequence[ERFMap]): Maps of one or more units after growing numbers of samples.
 
@@ -194,17 +196,22 @@ def convergence(fields: Sequence[ERFMap]) -> Figure:
 
 
 def _draw_course(axes: Axes, snapshots: Sequence[ERFMap], label: str, colour: Any) -> None:
-    estimates = [field.estimate(lambda found: found.radius_mass().radius(0.5)) for field in snapshots]
+    estimates = [field.estimate(_half_radius) for field in snapshots]
     counts = [field.num_samples for field in snapshots]
     values, errors = np.array(estimates, dtype=np.float64).T
     last, error = estimates[-1]
     assert last is not None
     share = f" ({100 * error / last:.1f} %)" if error is not None and last else ""
-    words = f"{label}: {with_error(last, error)} px{share}"
+    words = f"{label}: {with_error(last, error, 2)} px{share}"
     style: dict[str, Any] = {"marker": "o", "ms": 4, "capsize": 3, "color": colour, "label": words}
     axes.errorbar(counts, values, errors, **style)
     if error is not None:
         axes.axhspan(last - error, last + error, color=colour, alpha=0.15, lw=0)
+
+
+def _half_radius(field: ERFMap) -> float:
+    mass = field.radius_mass()
+    return float(np.interp(0.5, mass.mass, mass.radii))
 
 
 def _draw_maps(figure: SubFigure, fields: Sequence[ERFMap], rows: int, columns: int, scale: str) -> None:
@@ -238,11 +245,13 @@ def _draw_maps(figure: SubFigure, fields: Sequence[ERFMap], rows: int, columns: 
 
 def _draw_masses(axes: Axes, fields: Sequence[ERFMap]) -> None:
     labels, palette = _labels(fields), sequence(len(fields))
+    end = 1.0
     for field, label, colour in zip(fields, labels, palette, strict=True):
         curve = Curve.of(field)
         if curve is not None:
             curve.draw(axes, colour, f"{label}: {curve.words(0.5)}")
-    _name_mass(axes)
+            end = max(end, curve.end)
+    _name_mass(axes, end)
     if len(fields) <= DETAILED:
         if axes.lines:
             axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
@@ -265,18 +274,17 @@ def _draw_mass(axes: Axes, field: ERFMap) -> None:
         side, _ = curve.diameters[share]
         axes.plot([0, side, side], [share, share, 0], color="0.55", lw=0.8, ls=":")
         axes.plot(side, curve.mass_at(side), marker, color=INK, label=curve.words(share))
-    end = float(curve.sides[np.searchsorted(curve.mass, 0.999)])
+    end = curve.end
     trf = field.theoretical
     if trf is not None and not trf.is_clipped and not any(trf.global_axes) and max(trf.size) <= curve.sides[-1]:
         axes.axvline(max(trf.size), color="#d1495b", ls="--", label=f"theoretical field, {max(trf.size)} px")
         end = max(end, max(trf.size))
-    _name_mass(axes)
-    axes.set_xlim(0, 1.15 * end)
+    _name_mass(axes, end)
     axes.legend(loc="lower right", fontsize="small")
 
 
-def _name_mass(axes: Axes) -> None:
-    axes.set(xlabel=SIDE, ylabel="share of the map's sum inside", xlim=(0, None), ylim=(0, 1.02))
+def _name_mass(axes: Axes, end: float) -> None:
+    axes.set(xlabel=SIDE, ylabel="share of the map's sum inside", xlim=(0, 1.1 * end), ylim=(0, 1.02))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(alpha=0.25)
 

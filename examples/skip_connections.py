@@ -12,6 +12,10 @@ conv(relu(x))``. Both have the same weights, theoretical field and number of lay
 Published: smaller, without a number. Theory for it: branch and skip carry equal variance, so that the number of
 convolutions along a path is binomial, and the variance of the map of mean squares is half that of the plain network,
 plus that of the first layer: a ratio of widths of sqrt((1 + (n - 1) / 2) / n), which tends to 0.71.
+
+Measured ratio of threshold sizes with and without skips, beside that theory: 0.84 (0.77) at 5 layers, where the plain
+network's size is cut off by its theoretical field; 0.77 ± 0.02 (0.74) at 10, 0.72 ± 0.03 (0.72) at 20 and 0.74 ± 0.02
+(0.72) at 40 layers.
 """
 
 # %%

@@ -16,6 +16,10 @@ flat over 29 pixels, too few layers at that spacing to tend to a Gaussian; a pro
 numbers say so. box_to_disc: the map's mean Chebyshev distance from the centre over its mean Euclidean distance; 0.900
 for a round map of any profile, 0.871 for an even square. beta: exponent of the generalised Gaussian that fits best; 2
 for a Gaussian, more the flatter the top.
+
+Measured with random weights and ReLU: threshold sizes of 19.2 ± 0.2 px (dense), 79 ± 1 px (stride 2) and 41.8 ± 0.4
+px (dilation); box_to_disc 0.895 ± 0.001, 0.8950 ± 0.0005 and 0.8865 ± 0.0004; beta 2.2, 2.2 and 3.5. The dilated
+field lies about half way from a disc to a square, the strided one is as round as the dense one.
 """
 
 # %%

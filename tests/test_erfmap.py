@@ -1,0 +1,384 @@
+"""The result: its numbers and their errors, its report, and its file."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from torch import nn
+
+from captum_erf import EffectiveReceptiveField, ERFMap, summaries
+
+# DESIGN.md, section 3
+PLACE = ["layer", "position", "grid", "input_size", "num_samples", "num_dead", "stride", "trf_size", "outside"]
+MEASURED = [
+    *["diameter_50", "diameter_90", "diameter_95", "gaussian_sigma", "gaussian_angle", "gaussian_r2"],
+    *["threshold_size", "effective_pixels", "erf_to_trf"],
+]
+KEYS = {*PLACE, "center", "center_source", *MEASURED, *[f"{key}_se" for key in MEASURED]}
+
+
+def measure(model, layer, *shape, samples=12, groups=3, **arguments):
+    torch.manual_seed(0)
+    erf = EffectiveReceptiveField(model.eval(), layer)
+    return erf.aggregate([torch.randn(samples, *shape)], groups=groups, **arguments)
+
+
+def conv2d():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(2, 6, 5, padding=2), nn.Tanh(), nn.Conv2d(6, 6, 5, 2, padding=2))
+
+
+KINDS = {
+    "2-D": lambda: measure(conv2d(), "2", 2, 20, 24),
+    "corner": lambda: measure(conv2d(), "2", 2, 20, 24, position="corner"),
+    "1-D": lambda: measure(nn.Sequential(nn.Conv1d(2, 4, 9), nn.Tanh(), nn.Conv1d(4, 4, 3)), "2", 2, 50),
+    "3-D": lambda: measure(nn.Sequential(nn.Conv3d(1, 4, 3), nn.Tanh(), nn.Conv3d(4, 4, 3)), "2", 1, 7, 8, 9),
+    "global": lambda: measure(nn.Sequential(conv2d(), nn.GroupNorm(1, 6)), "1", 2, 16, 16, channel=0),
+    "no grid": lambda: measure(
+        nn.Sequential(conv2d(), nn.Flatten(), nn.Linear(6 * 64, 3)), "2", 2, 16, 16, neuron_selector=1
+    ),
+    "one sample": lambda: measure(conv2d(), "2", 2, 20, 24, samples=1),
+    "one group": lambda: measure(conv2d(), "2", 2, 20, 24, groups=1),
+    "one pixel": lambda: measure(nn.Sequential(nn.Conv2d(2, 2, 1)), "0", 2, 16, 16),
+    "signed": lambda: measure(conv2d(), "2", 2, 20, 24, magnitude="signed"),
+    "callables": lambda: measure(
+        conv2d(), "2", 2, 20, 24, channel=lambda v: v.relu().sum(1), magnitude=lambda g: g.abs().amax(1)
+    ),
+}
+kinds = pytest.mark.parametrize("kind", KINDS)
+FIELDS = {}
+
+
+def made(kind):
+    if kind not in FIELDS:
+        FIELDS[kind] = KINDS[kind]()
+    return FIELDS[kind]
+
+
+@pytest.fixture
+def field(kind):
+    return made(kind)
+
+
+@kinds
+def test_the_summary_is_one_row_of_plain_json(field):
+    row = field.summary()
+    assert row.keys() == KEYS
+    assert json.loads(json.dumps(row, allow_nan=False)) == row
+
+
+@kinds
+def test_what_has_a_value_has_an_error_where_there_are_groups(kind, field):
+    row = field.summary()
+    for key in MEASURED:
+        has_error = row[f"{key}_se"] is not None
+        assert has_error == (row[key] is not None and kind not in ("one sample", "one group")), key
+
+
+def test_the_summary_holds_the_units_place_and_field():
+    row = made("corner").summary()
+    assert row["layer"] == "2"
+    assert (row["position"], row["grid"], row["input_size"]) == ([0, 0], [10, 12], [20, 24])
+    assert (row["stride"], row["trf_size"]) == ([2, 2], [9, 9])
+    assert (row["center"], row["center_source"]) == ([0.0, 0.0], "theoretical")
+    assert row["outside"] == pytest.approx(1 - 25 / 81)
+    assert (row["num_samples"], row["num_dead"]) == (12, 0)
+    assert row["erf_to_trf"] == row["diameter_95"] / 9
+    assert len(row["gaussian_sigma"]) == len(row["gaussian_sigma_se"]) == 2
+
+
+def test_a_global_unit_has_no_ratio_and_its_grid_cells_middle_as_centre():
+    row = made("global").summary()
+    assert (row["erf_to_trf"], row["erf_to_trf_se"]) == (None, None)
+    assert (row["center"], row["center_source"]) == ([8.5, 8.5], "grid cell")
+    assert row["diameter_50"] is not None
+
+
+def test_a_unit_without_a_grid_is_measured_around_the_inputs_middle():
+    row = made("no grid").summary()
+    assert all(row[key] is None for key in ("position", "grid", "stride", "trf_size", "outside", "erf_to_trf"))
+    assert (row["center"], row["center_source"]) == ([7.5, 7.5], "input")
+
+
+def test_a_signed_map_has_no_shares_but_a_fit():
+    row = made("signed").summary()
+    assert row["diameter_50"] is None
+    assert row["effective_pixels"] is None
+    assert row["gaussian_r2"] is not None
+    with pytest.raises(ValueError, match="negative values"):
+        made("signed").radius_mass()
+
+
+def test_methods_are_the_summaries_of_the_map_around_the_unit_centre():
+    field = made("corner")
+    values, center = field.values, field.center
+    curve = field.radius_mass("euclidean")
+    expected = summaries.radius_mass(values, center, "euclidean")
+    assert_array_equal(curve.mass, expected.mass)
+    assert field.radius_mass().diameter(0.5) == summaries.radius_mass(values, center).diameter(0.5)
+    assert field.gaussian_fit().r2 == summaries.gaussian_fit(values, center).r2
+    assert_array_equal(field.moments().centroid, summaries.moments(values).centroid)
+    assert field.threshold_size() == summaries.threshold_size(values, center, 1 - 0.9545)
+    assert field.threshold_size(0.5) == summaries.threshold_size(values, center, 0.5)
+    assert field.square_share(0.3) == summaries.square_share(values, center, 0.3)
+    assert field.effective_pixels() == summaries.effective_pixels(values)
+    assert [shape.family for shape in field.compare_shapes()] == [
+        shape.family for shape in summaries.compare_shapes(values, center)
+    ]
+
+
+def squares(groups, numbers, dead=()):
+    """A field whose sample maps are the given numbers at one pixel each: the gradient of v^2 / 2 is v."""
+    model = nn.Sequential(nn.Conv1d(1, 1, 1, bias=False))
+    nn.init.ones_(model[0].weight)
+    inputs = torch.zeros(len(numbers), 1, 9)
+    inputs[:, 0, 4] = torch.tensor(numbers, dtype=torch.float32)
+    return EffectiveReceptiveField(model, "0").aggregate(
+        inputs.split(4), channel=lambda v: v.square().sum(1) / 2, groups=groups
+    )
+
+
+NUMBERS = [1.0, 5.0, 2.0, 8.0, 3.0, 3.0, 13.0, 1.0, 4.0, 6.0, 2.0]
+
+
+def test_with_a_group_per_sample_the_error_of_the_mean_is_the_textbooks():
+    value, error = squares(len(NUMBERS), NUMBERS).estimate(lambda field: field.values[4])
+    assert value == pytest.approx(np.mean(NUMBERS))
+    assert error == pytest.approx(np.std(NUMBERS, ddof=1) / len(NUMBERS) ** 0.5)
+
+
+@pytest.mark.parametrize("groups", [2, 3, 4, 10])
+def test_the_jackknife_by_hand(groups):
+    """Group g holds the samples n with n modulo G = g; unequal groups are left out as they are."""
+    numbers = np.array(NUMBERS)
+    group = np.arange(len(numbers)) % groups
+    estimates = [np.log(numbers[group != left_out].mean()) for left_out in range(groups)]
+    expected = np.sqrt((groups - 1) / groups * np.sum((estimates - np.mean(estimates)) ** 2))
+    value, error = squares(groups, NUMBERS).estimate(lambda field: np.log(field.values[4]))
+    assert value == pytest.approx(np.log(numbers.mean()))
+    assert error == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("groups", "numbers"), [(1, NUMBERS), (10, [3.0])], ids=["one group", "one sample"])
+def test_fewer_than_two_groups_have_no_error(groups, numbers):
+    value, error = squares(groups, numbers).estimate(lambda field: field.values[4])
+    assert value == pytest.approx(np.mean(numbers))
+    assert error is None
+
+
+def test_fewer_samples_than_groups_leave_empty_groups_out():
+    _, error = squares(10, [1.0, 3.0]).estimate(lambda field: field.values[4])
+    assert error == pytest.approx(np.std([1, 3], ddof=1) / 2**0.5)
+
+
+def test_a_statistic_without_a_value_has_no_error():
+    field = squares(3, NUMBERS)
+    assert field.estimate(lambda field: None) == (None, None)
+    assert field.estimate(lambda f: 1.0 if f is field else None) == (1.0, None)
+
+
+def test_a_statistic_that_one_group_alone_makes_possible_has_no_error():
+    """Without the only sample that is not dead the map is zero, and its radius a ValueError."""
+    field = squares(3, [0.0, 7.0, 0.0, 0.0])
+    assert field.estimate(lambda field: field.radius_mass().radius(0.5)) == (0.0, None)
+    assert field.summary()["diameter_50_se"] is None
+    with pytest.raises(ValueError, match="broken statistic"):
+        field.estimate(broken)
+
+
+def broken(field):
+    raise ValueError("broken statistic")
+
+
+def test_errors_of_the_summary_are_those_of_estimate():
+    field = made("2-D")
+    row = field.summary()
+    statistics = {
+        "diameter_50": lambda f: f.radius_mass().diameter(0.5),
+        "effective_pixels": lambda f: f.effective_pixels(),
+        "threshold_size": lambda f: f.threshold_size(),
+        "gaussian_r2": lambda f: f.gaussian_fit().r2,
+    }
+    for key, statistic in statistics.items():
+        assert (row[key], row[f"{key}_se"]) == pytest.approx(field.estimate(statistic))
+    assert row["effective_pixels_se"] > 0
+
+
+def test_an_angle_near_the_turn_has_a_small_error():
+    """Directions of 89 and -89 degrees are two degrees apart."""
+    rows, columns = np.mgrid[-10:11, -10:11]
+    maps = []
+    for degrees in (89.0, -89.0, 89.5, -89.5):
+        along = np.cos(np.radians(degrees)) * columns - np.sin(np.radians(degrees)) * rows
+        across = np.sin(np.radians(degrees)) * columns + np.cos(np.radians(degrees)) * rows
+        maps.append(np.exp(-0.5 * (along**2 / 16 + across**2 / 4)))
+    plain = made("2-D")
+    trf = dataclasses.replace(plain.theoretical, center=(10.0, 10.0))
+    sums = np.array(maps)
+    field = ERFMap(sums.mean(0), 4, 0, "x", trf, {}, 0, sums, np.ones(4, dtype=np.int64), (0, 0))
+    row = field.summary()
+    assert abs(abs(row["gaussian_angle"]) - 90) < 1
+    assert 0 < row["gaussian_angle_se"] < 3
+
+
+@kinds
+def test_save_and_load_return_everything(field, tmp_path):
+    field.save(tmp_path / "field.npz")
+    loaded = ERFMap.load(tmp_path / "field.npz")
+    for item in dataclasses.fields(ERFMap):
+        before, after = getattr(field, item.name), getattr(loaded, item.name)
+        if isinstance(before, np.ndarray):
+            assert_array_equal(after, before)
+            assert after.dtype == before.dtype
+        else:
+            assert after == before
+            assert type(after) is type(before)
+    assert loaded.summary() == field.summary()
+
+
+def test_the_file_holds_no_pickle(tmp_path):
+    field = made("2-D")
+    field.save(str(tmp_path / "field.npz"))
+    with np.load(tmp_path / "field.npz", allow_pickle=False) as stored:
+        assert all(stored[key].dtype != object for key in stored.files)
+        assert json.loads(str(stored["header"]))["version"] == 1
+
+
+def test_save_refuses_to_overwrite_unless_told(tmp_path):
+    path = tmp_path / "field.npz"
+    first, second = made("2-D"), made("1-D")
+    first.save(path)
+    with pytest.raises(FileExistsError, match=r"field\.npz exists; choose another name or pass overwrite=True"):
+        second.save(path)
+    assert ERFMap.load(path).values.shape == first.values.shape
+    second.save(path, overwrite=True)
+    assert ERFMap.load(path).values.shape == second.values.shape
+
+
+def test_save_wants_its_own_ending(tmp_path):
+    with pytest.raises(ValueError, match=r"save writes \.npz files, got .*field\.csv'; name it field\.npz"):
+        made("2-D").save(tmp_path / "field.csv")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_load_of_nothing(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        ERFMap.load(tmp_path / "nothing.npz")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_load_of_a_truncated_file(share, tmp_path):
+    path = tmp_path / "field.npz"
+    made("2-D").save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match=r"is no file that ERFMap\.save wrote, or a damaged one"):
+        ERFMap.load(path)
+
+
+def header_as(path, change):
+    """The file again with its header changed."""
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    header = change(json.loads(str(arrays["header"])))
+    np.savez(path, **{**arrays, "header": np.array(json.dumps(header))})
+
+
+FOREIGN = {
+    "text": lambda path: path.write_text("not a map"),
+    "other arrays": lambda path: np.savez(path, values=np.zeros(3)),
+    "pickled": lambda path: np.savez(path, header=np.array([{"a": 1}], dtype=object)),
+    "header of another kind": lambda path: header_as(path, lambda header: [1, 2]),
+    "header without version": lambda path: header_as(path, lambda h: {k: v for k, v in h.items() if k != "version"}),
+    "header without a part": lambda path: header_as(path, lambda h: {k: v for k, v in h.items() if k != "theoretical"}),
+    "header with more": lambda path: header_as(path, lambda header: {**header, "color": "red"}),
+    "field of another kind": lambda path: header_as(path, lambda header: {**header, "theoretical": {"size": 3}}),
+}
+
+
+@pytest.mark.parametrize("write", FOREIGN.values(), ids=FOREIGN)
+def test_load_of_a_foreign_file(write, tmp_path):
+    path = tmp_path / "field.npz"
+    made("2-D").save(path)
+    write(path)
+    with pytest.raises(ValueError, match=r"field\.npz is no file that ERFMap\.save wrote, or a damaged one"):
+        ERFMap.load(path)
+
+
+def test_load_of_another_schema_version(tmp_path):
+    path = tmp_path / "field.npz"
+    made("2-D").save(path)
+    header_as(path, lambda header: {"version": 99})
+    with pytest.raises(
+        ValueError, match="has schema version 99, this captum-erf reads version 1; install the captum-erf"
+    ):
+        ERFMap.load(path)
+
+
+def test_the_result_is_frozen():
+    field = made("2-D")
+    for name in ("values", "num_samples", "theoretical"):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(field, name, None)
+
+
+def test_the_report_tells_what_was_measured_and_where():
+    report = str(made("corner"))
+    row = made("corner").summary()
+    for part in (
+        "Effective receptive field of layer '2', unit (0, 0) of 10 x 12",
+        "mean |dy/dx| over 12 samples of 20 x 24 (0 dead)",
+        "sum over all channels",
+        "9 x 9 px, 69.1 % of it outside the input",
+        "stride             2 x 2 px",
+        "unit centre        (0, 0), the middle of the theoretical field",
+        f"50 % of the mass   {row['diameter_50']:.1f} ± {row['diameter_50_se']:.1f} px",
+        f"ERF / TRF          {row['erf_to_trf']:.2f} ±",
+        f"Gaussian sigma     {row['gaussian_sigma'][0]:.1f} ± {row['gaussian_sigma_se'][0]:.1f}, ",
+        "threshold size",
+        "effective pixels",
+    ):
+        assert part in report
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [
+        ("global", "global: every input position can influence the unit"),
+        ("global", "the middle of the unit's grid cell"),
+        ("no grid", "neuron_selector 1"),
+        ("no grid", "(7.5, 7.5), the middle of the input"),
+        ("signed", "mean dy/dx over 12 samples"),
+        ("one group", "px"),
+    ],
+)
+def test_the_report_of_other_kinds(kind, part, field):
+    assert part in str(field)
+
+
+@kinds
+def test_every_kind_has_a_short_repr_and_a_report(field):
+    assert repr(field) == f"ERFMap(layer={field.layer!r}, position={field.position}, num_samples={field.num_samples})"
+    assert len(str(field).splitlines()) > 8
+    assert "None" not in str(field)
+    assert max(map(len, str(field).splitlines())) <= 140
+
+
+def test_reports_without_errors_claim_none():
+    assert "±" not in str(made("one sample"))
+    assert "±" in str(made("2-D"))
+
+
+def test_values_are_the_mean_of_the_group_sums():
+    field = made("2-D")
+    rows, columns = (
+        slice(start, start + length)
+        for start, length in zip(field.group_offset, field.group_sums.shape[1:], strict=True)
+    )
+    placed = np.zeros_like(field.values)
+    placed[rows, columns] = field.group_sums.sum(0) / field.group_counts.sum()
+    assert_allclose(field.values, placed)
+    assert field.group_counts.sum() == field.num_samples
