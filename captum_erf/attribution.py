@@ -201,7 +201,8 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
                 first batch; False always takes the whole input.
             autocast (torch.dtype, optional): Precision of the passes; sums stay float64.
             eval_mode (bool): Measure in evaluation mode; every module's own flag comes back afterwards.
-            nonfinite (str): ``"raise"``, or ``"skip"`` to leave out and count samples whose gradient is not finite.
+            nonfinite (str): ``"raise"``, or ``"skip"`` to leave out and count samples that are not finite, or whose
+                gradient is not.
             groups (int): Groups of samples for the standard errors.
             show_progress (bool): Show a tqdm bar.
 
@@ -211,7 +212,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         Raises:
             ValueError: The class was made with a list of layers (use :meth:`sweep`), the loader is empty, inputs change
                 their size, or all samples are dead.
-            FloatingPointError: A gradient is not finite.
+            FloatingPointError: A sample or its gradient is not finite.
 
         Examples::
 

@@ -4,6 +4,7 @@ Canvases are long on the probed axis only and as thin as the network accepts on 
 searched on a canvas of the input's own length, at the unit itself. Those outside it need a longer canvas: where the
 grid grows by ``d`` units with every ``K`` pixels, ``K`` a multiple of the network's period, ``m * K`` more pixels show
 what lies beyond the input's left end at the unit ``m * d`` further right, and beyond its right end at the unit itself.
+At the end, NaN on all of the whole input but the box proves that nothing outside the box reaches the unit.
 """
 
 from __future__ import annotations
@@ -58,9 +59,9 @@ def find_boxes(prober: Prober, units: Sequence[Sequence[tuple[int, ...]]]) -> li
         [tuple(search.box(layer, unit[search.axis]) for search in searches) for unit in layer_units]
         for layer, layer_units in enumerate(units)
     ]
-    _check_reached(prober, units, boxes)
     for layer, place in _unproved(prober, units, boxes):
         boxes[layer][place] = _search_whole_input(prober, layer, units[layer][place], boxes[layer][place])
+    _check_reached(prober, units, boxes)
     return boxes
 
 
@@ -110,10 +111,9 @@ class _AxisSearch:
     def box(self, layer: int, unit: int) -> AxisBox:
         """The box of a unit; a longer canvas counts where it shows no less than the input's own length does."""
         lower, upper = Target(layer, LOWER, unit), Target(layer, UPPER, unit)
-        shows_less = self.outside.get(lower, 0) > self.inside.get(lower, self.length) or self.outside.get(
-            upper, self.length
-        ) < self.inside.get(upper, 0)
-        bounds = self.inside if shows_less else self.inside | self.outside
+        shows_lower = self.outside.get(lower, 0) <= self.inside.get(lower, self.length)
+        shows_upper = self.outside.get(upper, self.length) >= self.inside.get(upper, 0)
+        bounds = self.inside | self.outside if shows_lower and shows_upper else self.inside
         known = [target in bounds for target in (lower, upper)]
         return AxisBox(
             bounds.get(lower, 0), bounds.get(upper, self.length), self.stride(layer), not any(known), sum(known) == 1
@@ -135,7 +135,7 @@ class _AxisSearch:
         return self.canvases[length]
 
     def _own_canvas(self) -> Canvas:
-        """The thinnest canvas of the input's own length that the network accepts, its ends or likely bounds tested."""
+        """The thinnest canvas of the input's own length that the network accepts, first tests run."""
         widths = sorted({self.width, max(self.prober.size), *WIDTHS})
         for width in widths[widths.index(self.width) :]:
             self.width = width
@@ -223,7 +223,7 @@ class _AxisSearch:
         while targets:
             growth = max(self._growth_needed(target) for target in targets)
             likely, largest = (self._repeats(pixels, more) for more in (growth, math.inf))
-            repeats, tried = likely if likely > repeats else largest, repeats
+            repeats, tried = largest if repeats else likely, repeats
             if repeats <= tried:
                 return
             canvas = self._canvas(self.length + repeats * pixels)
@@ -308,15 +308,18 @@ def _inside(box: Box, size: Sequence[int]) -> tuple[slice, ...]:
 
 
 def _search_whole_input(prober: Prober, layer: int, unit: tuple[int, ...], box: Box) -> Box:
-    """A unit's box as far as the input reaches, from half-planes on the whole input."""
-    found = []
-    for axis, u in enumerate(unit):
-        canvas, guess = Canvas(prober, axis, prober.size), Guess()
-        guess.strides = {layer: float(box[axis].stride)}
-        sides = [Target(layer, side, u) for side in (LOWER, UPPER)]
-        canvas.test(canvas.strips, [layer])
-        canvas.search(sides, guess)
-        lower, upper = (canvas.bracket(side)[0] for side in sides)
-        beyond = [canvas.is_beyond(side) for side in sides]
-        found.append(AxisBox(lower, upper, box[axis].stride, all(beyond), any(beyond) and not all(beyond)))
-    return tuple(found)
+    """A unit's box, as far as the input reaches on axes where the box missed a part of it."""
+    return tuple(_search_whole_axis(prober, axis, layer, unit[axis], missed) for axis, missed in enumerate(box))
+
+
+def _search_whole_axis(prober: Prober, axis: int, layer: int, unit: int, box: AxisBox) -> AxisBox:
+    canvas, guess = Canvas(prober, axis, prober.size), Guess()
+    guess.strides = {layer: float(box.stride)}
+    sides = [Target(layer, side, unit) for side in (LOWER, UPPER)]
+    canvas.test(canvas.strips, [layer])
+    canvas.search(sides, guess)
+    lower, upper = (canvas.bracket(side)[0] for side in sides)
+    if max(box.lower, 0) <= lower and upper <= min(box.upper, canvas.length):
+        return box
+    beyond = [canvas.is_beyond(side) for side in sides]
+    return AxisBox(lower, upper, box.stride, all(beyond), sum(beyond) == 1)

@@ -48,7 +48,11 @@ def check_sum(layer: Layer, read: Tensor) -> None:
     layer.has_sum = True
     read = read.detach()
     sums, sizes = read.sum(1).abs(), read.abs().sum(1)
-    if sums.numel() >= FEWEST_SUMS and bool((sums <= CANCELLATION * sizes).all()) and bool(sizes.any()):
+    if (
+        sums.numel() >= FEWEST_SUMS
+        and bool((sums <= CANCELLATION * sizes).all())
+        and bool(sizes.any() and sizes.isfinite().all())
+    ):
         warnings.warn(
             f"The channels of layer {layer.name!r} sum to zero at every unit, as they do after a normalisation over "
             'them: the gradient of their sum is mostly rounding errors. Pass channel="random", an index or a callable, '

@@ -19,7 +19,7 @@ from torch import Tensor
 from .geometry import TheoreticalReceptiveField, probe
 from .gradients import Magnitude, Network, gradients_enabled, sample_maps, unit_gradients
 from .groupsums import finite_samples, region
-from .layers import all_modules, mixes_samples, same_attributes, unchanged
+from .layers import all_modules, mixes_samples, unchanged
 from .layouts import apply_layout
 from .passes import layer_outputs
 from .units import Channel, NeuronSelector, Position, Reader, Selected, Units
@@ -84,15 +84,12 @@ class Measurement:
     def maps(self, targets: Sequence[Target], inputs: tuple[Any, ...], arguments: tuple[Any, ...]) -> list[SampleMaps]:
         """Sample maps of the targets, in their order; NaN for samples that are not finite themselves."""
         found: dict[int, SampleMaps] = {}
-        modules = all_modules(self.network.forward_func, self.network.layers)
         whole = [number for number, target in enumerate(targets) if isinstance(target.window, str)]
         if whole:
-            with same_attributes(modules):
-                found.update(self._whole(targets, whole, inputs, arguments))
+            found.update(self._whole(targets, whole, inputs, arguments))
         windowed = [number for number in range(len(targets)) if number not in found]
         for stack in _stacks(targets, windowed, inputs[self.input_index]):
-            with same_attributes(modules):
-                found.update(self._windowed(targets, stack, inputs[self.input_index]))
+            found.update(self._windowed(targets, stack, inputs[self.input_index]))
         finite = finite_samples(inputs[self.input_index])
         if not finite.all():
             for maps in found.values():
@@ -244,8 +241,7 @@ class Measurement:
         for end in field_ends(target.theoretical, window):
             at_ends.append(crop.clone())
             at_ends[-1][end] = math.nan
-        modules = all_modules(self.network.forward_func, (layer,))
-        with same_attributes(modules), torch.no_grad():
+        with torch.no_grad():
             outputs = layer_outputs(self.network.forward_func, (layer,), (torch.cat([around, *at_ends]),))
         index: tuple[Any, ...] = (slice(None), slice(None), *window.index)
         units = apply_layout(self.network.layout, outputs[0], layer.name)[index]

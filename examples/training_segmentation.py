@@ -19,9 +19,9 @@ hold the theoretical field (--quick: 4).
 
 Published, on CamVid: a diameter of about 100 before training and almost 150 after, of 505. Measured, on scenes from a
 mean IoU of 0.02 to 0.39 (0.06 for background everywhere) in 256 processor seconds: the threshold size falls from 207
-± 6 to 104 ± 5 px in the first three epochs and then grows to 119 ± 4 px; the box with 95 % of the map from 213 to 129
+± 6 to 101 ± 5 px in the first five epochs and then grows to 119 ± 4 px; the box with 95 % of the map from 213 to 129
 and then 141 px. Training ends near the published size, but from a start twice as large, so that on the whole the
-field shrinks here. Scenes of 128 x 128 with items of 56 to 84 px reward no wider view.
+field shrinks here. Scenes of 128 x 128 with items of 56 to 84 px may not reward a wider view.
 """
 
 # %%
