@@ -273,7 +273,8 @@ def _check_reached(prober: Prober, units: Sequence[Sequence[tuple[int, ...]]], b
             if any(axis.upper <= 0 or axis.lower >= length for axis, length in zip(box, prober.size, strict=True)):
                 raise ValueError(
                     f"The input has no influence on unit {unit} of layer {layer.name!r}: it sees only padding or "
-                    "constants, or what reaches it swallows NaN, as sign() does. Choose another position or layer."
+                    "constants, or what reaches it swallows NaN, as sign() and quantised layers do. Choose another "
+                    "position or layer."
                 )
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from . import __version__, images, models, outputs, resume
@@ -214,7 +213,7 @@ def _crops(options: argparse.Namespace, plan: Plan) -> Crops:
 def _measure(options: argparse.Namespace, plan: Plan, crops: Crops) -> list[ERFMap]:
     erf = EffectiveReceptiveField(plan.named.model, plan.layers, layout=plan.layout)
     accumulator = erf.accumulator(**plan.settings)
-    batches: Iterable[Tensor] = DataLoader(crops, options.batch_size)
+    batches: Iterable[Tensor] = resume.loader(crops, options.batch_size)
     if options.resume is not None:
         run = _identity(options, plan, crops)
         if options.resume.exists():

@@ -50,9 +50,15 @@ def as_leaves(inputs: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def _leaf(item: Any) -> Any:
+    item = _normal(item)
     if not isinstance(item, Tensor) or not (item.is_floating_point() or item.is_complex()):
         return item
-    return (item.clone() if item.is_inference() else item.detach()).requires_grad_()
+    return item.detach().requires_grad_()
+
+
+def _normal(item: Any) -> Any:
+    """A tensor that autograd can work with also where it was made under ``torch.inference_mode()``."""
+    return item.clone() if isinstance(item, Tensor) and item.is_inference() else item
 
 
 def unit_gradients(
@@ -68,7 +74,7 @@ def unit_gradients(
     A layer's part of the graph is let go as soon as its last unit is done. Gradients are None for inputs that
     are not floating point or that the unit does not depend on.
     """
-    leaves = as_leaves(inputs)
+    leaves, additional_forward_args = as_leaves(inputs), tuple(map(_normal, additional_forward_args))
     floating = [isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves]
     sources = [leaf for leaf, has_gradient in zip(leaves, floating, strict=True) if has_gradient]
     if not sources:
@@ -103,7 +109,7 @@ def _outputs(network: Network, leaves: tuple[Any, ...], additional_forward_args:
     try:
         return run(torch.channels_last)
     except RuntimeError as error:
-        if "view size" not in str(error) and "contiguous" not in str(error):
+        if "contiguous" not in str(error):
             raise
     return run(torch.contiguous_format)
 
@@ -141,7 +147,8 @@ def _gradient(scalars: Tensor, sources: list[Tensor], name: str, *, retain_graph
 def _no_path(name: str) -> str:
     return (
         f"Layer {name!r} has no gradient path to the inputs: it does not depend on them, or something before it "
-        "detaches, rounds, quantises or runs under no_grad. Choose another layer or a differentiable model."
+        "detaches, rounds, quantises or runs under no_grad, as checkpointing with use_reentrant=True does. Choose "
+        "another layer or a differentiable model."
     )
 
 

@@ -41,12 +41,26 @@ def find_layers(forward_func: ForwardFunc, layers: Sequence[Module | str], call:
         raise TypeError(f"call must be an int (0 for a layer's first call, -1 for its last) or None, got {call!r}.")
     found = [_find_layer(forward_func, layer) for layer in layers]
     for name, module in found:
-        if isinstance(module, torch.jit.ScriptModule):
-            raise TypeError(
-                f"Layer {name!r} is TorchScript, which runs no hooks and tells nothing of its units; "
-                "pass the eager model that it was scripted from."
-            )
+        _check_eager(f"Layer {name!r}", module)
+        if ".quantized." in type(module).__module__:
+            raise quantised(name)
+    _check_eager("The network", unwrap(forward_func))
     return [Layer(name, module, call) for name, module in found]
+
+
+def _check_eager(name: str, module: Any) -> None:
+    if isinstance(module, torch.jit.ScriptModule):
+        raise TypeError(
+            f"{name} is TorchScript, which runs no hooks and tells nothing of its units; "
+            "pass the eager model that it was scripted from."
+        )
+
+
+def quantised(layer: str) -> TypeError:
+    """The error for a layer of whole numbers."""
+    return TypeError(
+        f"Layer {layer!r} is quantised, and whole numbers have no gradient; pass the float model that it was made from."
+    )
 
 
 def _find_layer(forward_func: ForwardFunc, layer: Module | str) -> tuple[str, Module]:
@@ -150,7 +164,8 @@ class _Kept:
     """A module's training flag and buffers as they were."""
 
     def __init__(self, module: Module) -> None:
-        self.module, self.training, self.buffers = module, module.training, dict(module._buffers)
+        self.module, self.training = module, module.training
+        self.buffers: dict[str, Tensor | None] = dict(module._buffers.items())
         self.values = {
             name: (buffer.detach().clone(), buffer._version)
             for name, buffer in self.buffers.items()
@@ -161,9 +176,10 @@ class _Kept:
         # Batch norm in training mode writes its running statistics without a new version.
         silent = self.module.training
         self.module.training = self.training
-        self.module._buffers.update(self.buffers)
+        for name, buffer in self.buffers.items():
+            self.module._buffers[name] = buffer
         for name, (value, version) in self.values.items():
-            buffer = self.module._buffers[name]
+            buffer = self.buffers[name]
             assert buffer is not None
             if buffer._version != version or (silent and not torch.equal(buffer, value)):
                 with torch.no_grad():
@@ -173,7 +189,8 @@ class _Kept:
 @contextmanager
 def same_attributes(modules: Sequence[Module]) -> Iterator[None]:
     """Gives every module the attributes back that a pass sets, such as masks and window sizes fitted to its input."""
-    kept = [(vars(module), dict(vars(module))) for module in modules]
+    eager_modules = [module for module in modules if not isinstance(module, torch.jit.ScriptModule)]
+    kept = [(vars(module), dict(vars(module))) for module in eager_modules]
     try:
         yield
     finally:

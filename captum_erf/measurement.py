@@ -204,7 +204,7 @@ class Measurement:
         return next((reason for reason, holds in reasons.items() if holds), "")
 
     def _checked(self, targets: list[Target], inputs: tuple[Any, ...], arguments: tuple[Any, ...]) -> list[Target]:
-        key = ("verdicts", tuple(inputs[self.input_index].shape), self._weights())
+        key = ("verdicts", tuple(inputs[self.input_index].shape), self.eval_mode, self._weights())
         if key not in self.cache:
             self._remember(key, {})
         verdicts = self.cache[key]

@@ -26,6 +26,7 @@ from .layers import (
     eager,
     first_sample,
     model_device,
+    quantised,
     same_attributes,
     unchanged,
     unwrap,
@@ -90,6 +91,7 @@ def layer_outputs(
     Raises:
         ValueError: A layer is called several times and nothing says which call is meant, or there is no such call.
         RuntimeError: A layer is never called.
+        TypeError: A layer's output is quantised.
     """
     if any(layer.which is None for layer in layers):
         _choose_calls(forward_func, layers, (*inputs, *additional_forward_args))
@@ -112,6 +114,9 @@ def layer_outputs(
                 raise type(error)(f"{reason} The network says: {error}") from error
             raise
     recorder.check_complete()
+    for index, outputs in recorder.outputs.items():
+        if any(isinstance(output, Tensor) and output.is_quantized for output in outputs.values()):
+            raise quantised(layers[index].name)
     order = list(device_ids or getattr(forward_func, "device_ids", None) or [])
     return {index: _join(outputs, order) for index, outputs in recorder.outputs.items()}
 

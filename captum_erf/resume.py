@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from .accumulator import ERFAccumulator
 from .images import Crops
@@ -56,8 +56,8 @@ class SavedRun:
     def __init__(
         self, crops: Crops, batch_size: int, accumulator: ERFAccumulator, file: Path, run: Mapping[str, Any], every: int
     ) -> None:
-        left = torch.utils.data.Subset(crops, range(accumulator.num_samples, len(crops)))
-        self._loader: DataLoader[Tensor] = DataLoader(left, batch_size)
+        left = Subset(crops, range(accumulator.num_samples, len(crops)))
+        self._loader = loader(left, batch_size)
         self._accumulator = accumulator
         self._file = file
         self._run = dict(run)
@@ -86,6 +86,11 @@ class SavedRun:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(beside, self._file)
+
+
+def loader(crops: Dataset[Tensor], batch_size: int) -> DataLoader[Tensor]:
+    """Batches in order; starting on them draws none of the random numbers that a stored run counts on."""
+    return DataLoader(crops, batch_size, generator=torch.Generator())
 
 
 def digest(model: nn.Module) -> str:

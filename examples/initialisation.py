@@ -19,6 +19,13 @@ guess has 2.3).
 
 Published: "in a few cases we get a 30 % speed-up of training ... but overall the benefit is not always significant";
 corners alone "makes learning slow". Errors below are standard errors over draws, and over seeds.
+
+Measured: sigma of 20 layers with random weights 5.16 ± 0.04 (standard), 5.72 ± 0.05 (inverted) and 6.23 ± 0.09 px
+(corners, a grid of every other pixel, which halves its threshold size), all within 2 % of theory. Of the eight
+trained layers the threshold size is 13.8 ± 0.1 and 15.0 ± 0.1 px before training and 14.5 ± 0.1 and 14.9 ± 0.5 px
+after it (standard, inverted): training takes the lead away. Speed-up 1.02 ± 0.01 (inverted) and 1.04 ± 0.03
+(corners), accuracy 69 ± 1, 68 ± 2 and 68 ± 1 %: no benefit that could be told from none, and corners alone are not
+slow here.
 """
 
 # %%
@@ -82,7 +89,7 @@ def _scale(model: nn.Module, profile: Callable[[Tensor], Tensor]) -> nn.Module:
 INITIALISATIONS = {"standard": lambda model: model, "inverted": scale_outwards, "corners": corners_only}
 
 
-def theory(weights: str, change: Callable[[nn.Module], nn.Module]) -> float:
+def sigma_in_theory(weights: str, change: Callable[[nn.Module], nn.Module]) -> float:
     """Width of the map along an axis: sqrt(2) wider than that of mean squares where weights are random."""
     kernel = change(convolutions(1, weights="uniform"))[0].weight[0, 0].detach().numpy()
     shares = kernel if weights == "uniform" else kernel**2
@@ -109,7 +116,7 @@ rows = [
         "trf": field.theoretical.size[0],
         **with_error("threshold_size", field.estimate(ERFMap.threshold_size)),
         **with_error("sigma", field.estimate(sigma)),
-        "sigma_theory": theory(weights, INITIALISATIONS[name]),
+        "sigma_theory": sigma_in_theory(weights, INITIALISATIONS[name]),
         "beta": beta_of(field),
     }
     for (weights, name), field in fields.items()

@@ -12,7 +12,7 @@ measured. The paper gives a theoretical field of 505 x 505 and no layout; this o
 Data: --data takes a folder of CamVid (``train``, ``trainannot``, ``test``, ``testannot``: PNG images and class
 numbers, of which 11 is void); fields are then over whole test images of 352 x 480. Without it, scenes of 128 x 128:
 three to five items of Fashion-MNIST, enlarged two to three times and tinted, on random crops of matplotlib's sample
-photograph, with the item's class, or background, as the label. 1,000 scenes for 8 epochs (--quick: 200 for 2), AdamW
+photograph, with the item's class, or background, as the label. 1,000 scenes for 8 epochs (--quick: 120 for 2), AdamW
 on a one-cycle schedule; mean intersection over union of the 11 classes over 200 other scenes, from the test items,
 beside that of the most frequent class everywhere (guess_iou). Fields are over 20 larger scenes of 512 x 512, which
 hold the theoretical field (--quick: 4).
@@ -53,7 +53,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from captum_erf import EffectiveReceptiveField, ERFMap, theoretical_receptive_field
 
 options = arguments(__doc__, "training_segmentation", data="folder of CamVid")
-SCENES, EPOCHS, TESTED, MEASURED = (200, 2, 30, 4) if options.quick else (1000, 8, 200, 20)
+SCENES, EPOCHS, TESTED, MEASURED = (120, 2, 30, 4) if options.quick else (1000, 8, 200, 20)
 CLASSES, STRIDE = 11, 16
 
 

@@ -253,7 +253,7 @@ def check_against_brute_force(net, shares):
         assert (lower, upper, field.stride[axis]) == (whole[0] - shift, whole[1] - shift, stride)
 
 
-BRUTE_FORCE = settings(deadline=None, derandomize=False, suppress_health_check=list(HealthCheck))
+BRUTE_FORCE = settings(deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 SHARES = st.tuples(*[st.floats(0, 1)] * 3)
 
 
@@ -264,7 +264,7 @@ def test_boxes_are_those_of_brute_force(net, shares):
 
 
 @pytest.mark.slow
-@settings(BRUTE_FORCE, max_examples=200)
+@settings(BRUTE_FORCE, max_examples=300)
 @given(random_nets(), SHARES)
 def test_boxes_of_many_networks_are_those_of_brute_force(net, shares):
     check_against_brute_force(net, shares)

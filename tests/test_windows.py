@@ -359,8 +359,11 @@ def test_batch_statistics_use_the_whole_input():
 
 def test_random_layers_use_the_whole_input():
     model = Net(nn.Dropout(0.5)).train()
-    field = EffectiveReceptiveField(model, "last").aggregate([torch.randn(4, 3, 32, 32)], eval_mode=False)
+    erf, inputs = EffectiveReceptiveField(model, "last"), torch.randn(4, 3, 32, 32)
+    assert by_window(erf.aggregate([inputs]))
+    field = erf.aggregate([inputs], eval_mode=False)
     assert field.recipe["route"].startswith("whole input: the window's map differs")
+    assert by_window(erf.aggregate([inputs]))
 
 
 def test_a_dead_first_sample_cannot_check_the_window():
@@ -372,6 +375,15 @@ def test_a_dead_first_sample_cannot_check_the_window():
         "whole input: the first sample does not activate the unit, so the window could not be checked"
     )
     assert whole.num_dead >= 1
+
+
+def test_a_broken_first_sample_leaves_the_check_to_the_next():
+    model = nn.Sequential(nn.ReLU(), nn.Conv2d(3, 4, 3, bias=False), nn.LeakyReLU())
+    inputs = torch.randn(6, 3, 32, 32)
+    inputs[0] = float("nan")
+    auto, whole = both(model, "2", inputs, nonfinite="skip")
+    assert by_window(auto)
+    assert (whole.num_samples, whole.num_nonfinite) == (5, 1)
 
 
 def test_weights_that_change_are_checked_again():
