@@ -110,6 +110,8 @@ class ERFAccumulator:
             maps = self._measurement.maps(targets, inputs, arguments)
         if self._nonfinite == "raise":
             self._check_finite(targets, maps)
+        if not self._targets:
+            self._measurement.warn_of_wrong_fields(targets, maps)
         self._open([(network.layers[target.place].name, target.theoretical) for target in targets], shape[1:])
         self._targets = targets
         for entry, found in zip(self._entries, maps, strict=True):

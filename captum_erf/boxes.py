@@ -131,7 +131,7 @@ class _AxisSearch:
         if length not in self.canvases:
             size = [min(self.width, other) for other in self.prober.size]
             size[self.axis] = length
-            self.canvases[length] = Canvas(self.prober, self.axis, size)
+            self.canvases[length] = Canvas(self.prober, self.axis, size, self.canvases.get(self.length))
         return self.canvases[length]
 
     def _own_canvas(self) -> Canvas:
@@ -156,9 +156,9 @@ class _AxisSearch:
         """Whether a thin canvas has the whole input's grid along the axis, and the input still reaches the units."""
         if any(canvas.grid[layer] != self.grid[layer] for layer in canvas.grid):
             return False
-        if self.inherited:
-            return not any(canvas.is_unreached(target) for target in self.targets)
-        return all(any(canvas.units_reached(layer, strip).any() for strip in canvas.strips) for layer in self.layers)
+        return self.inherited or all(
+            any(canvas.units_reached(layer, strip).any() for strip in canvas.strips) for layer in self.layers
+        )
 
     def _find_periods(self, own: Canvas) -> None:
         """Fills ``periods`` for the layers whose grid grows evenly with the input."""

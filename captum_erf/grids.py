@@ -16,7 +16,7 @@ from .layers import ForwardFunc, Layer, all_modules, aside, batch_size, first_sa
 from .layouts import Layout, channels_look_last, check_axes, fits_input
 from .passes import layer_outputs
 
-FEWEST_SUMS = 8
+FEWEST_SUMS = 2
 CANCELLATION = 1e-5
 
 
@@ -45,14 +45,11 @@ def check_sum(layer: Layer, read: Tensor) -> None:
     """Warns where the channels sum to zero at every unit: the sum's gradient is then nothing but rounding errors."""
     if layer.has_sum or read.dtype not in (torch.float32, torch.float64):
         return
+    sums, sizes = read.detach().sum(1).abs(), read.detach().abs().sum(1)
+    if sums.numel() < FEWEST_SUMS:
+        return
     layer.has_sum = True
-    read = read.detach()
-    sums, sizes = read.sum(1).abs(), read.abs().sum(1)
-    if (
-        sums.numel() >= FEWEST_SUMS
-        and bool((sums <= CANCELLATION * sizes).all())
-        and bool(sizes.any() and sizes.isfinite().all())
-    ):
+    if bool((sums <= CANCELLATION * sizes).all() and sizes.any() and sizes.isfinite().all()):
         warnings.warn(
             f"The channels of layer {layer.name!r} sum to zero at every unit, as they do after a normalisation over "
             'them: the gradient of their sum is mostly rounding errors. Pass channel="random", an index or a callable, '

@@ -8,6 +8,7 @@ computed both ways, has come out the same.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -95,6 +96,19 @@ class Measurement:
             for maps in found.values():
                 maps.values[~finite] = math.nan
         return [found[number] for number in range(len(targets))]
+
+    def warn_of_wrong_fields(self, targets: Sequence[Target], maps: Sequence[SampleMaps]) -> None:
+        """Warns where a map reaches outside the unit's theoretical field, which NaN has then found too small."""
+        if self.neuron_selector is not None or not self.eval_mode:
+            return
+        for target, found in zip(targets, maps, strict=True):
+            if isinstance(target.window, str) and target.theoretical and _reaches_outside(target.theoretical, found):
+                warnings.warn(
+                    f"The gradient of layer {self.network.layers[target.place].name!r} reaches outside its theoretical "
+                    "field: something in the network swallows NaN (torch.where, nan_to_num), so that the field was found "
+                    "too small. The map is right; the field, and what depends on it, is not.",
+                    stacklevel=2,
+                )
 
     def _whole(
         self,
@@ -261,6 +275,14 @@ class Measurement:
         for number, part, reference in zip(numbers, apart, whole, strict=True):
             found[number] = _verdict(part, reference.values) or found[number]
         return found
+
+
+def _reaches_outside(theoretical: TheoreticalReceptiveField, maps: SampleMaps) -> bool:
+    inside = [slice(max(low, 0), max(high, 0)) for low, high in zip(theoretical.lower, theoretical.upper, strict=True)]
+    outside = maps.values.detach().abs()
+    peak = float(outside.max())
+    outside[(slice(None), *inside)] = 0
+    return float(outside.max()) > SELF_CHECK_TOLERANCE * peak
 
 
 def _window(theoretical: TheoreticalReceptiveField | None) -> Window | str:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .grids import check_grid
-from .layers import ForwardFunc, Layer, all_modules, aside, first_sample, mixes_samples
+from .layers import ForwardFunc, Layer, all_modules, aside, first_sample
 from .layouts import Layout, apply_layout, tokens
 from .passes import layer_outputs
 
@@ -74,7 +74,6 @@ class Prober:
             stack.enter_context(aside(self.modules, self.sample.device))
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
             stack.enter_context(torch.backends.nnpack.flags(enabled=False))
-            self.one_by_one = bool(mixes_samples(self.modules))
             self._find_grids()
             yield
 
@@ -115,8 +114,7 @@ class Prober:
     def reached(self, batch: Tensor, layers: Sequence[int]) -> list[NDArray[np.bool_]]:
         """For each of the layers, which units hold NaN: ``(N, *grid)``."""
         chosen = [self.layers[layer] for layer in layers]
-        parts = [self._outputs(part, chosen) for part in (torch.split(batch, 1) if self.one_by_one else [batch])]
-        return [torch.cat([out.isnan().any(1) for out in outs]).cpu().numpy() for outs in zip(*parts, strict=True)]
+        return [output.isnan().any(1).cpu().numpy() for output in self._outputs(batch, chosen)]
 
     def _outputs(self, batch: Tensor, layers: Sequence[Layer]) -> list[Tensor]:
         arguments = [_repeat(item, len(batch)) for item in self.arguments]
@@ -183,14 +181,16 @@ class Canvas:
     """What tests on inputs of one size tell of the bounds of all units along one axis.
 
     A test ``(side, q)`` asks of every bound on that side whether it is at least ``q``, with ``q`` from 1 to the
-    length. A lower bound of 0 and an upper bound of the length stand for "there or further out".
+    length. A lower bound of 0 and an upper bound of the length stand for "there or further out". A canvas that
+    lengthens a ``shorter`` one must have the same grid on the other axes.
     """
 
-    def __init__(self, prober: Prober, axis: int, size: Sequence[int]) -> None:
-        self.prober, self.axis, self.size = prober, axis, tuple(size)
+    def __init__(self, prober: Prober, axis: int, size: Sequence[int], shorter: Canvas | None = None) -> None:
+        self.prober, self.axis, self.size, self.shorter = prober, axis, tuple(size), shorter
         self.length = self.size[axis]
         self.is_whole_input = self.size == prober.size
         self.grid: dict[int, int] = {}
+        self.other_grid: dict[int, tuple[int, ...]] = {}
         self.brackets: dict[tuple[int, Side], tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
         self.is_clean = self.length != prober.size[axis] or self.is_whole_input
         self.margin = 1 if self.is_whole_input else min(prober.max_stride, (self.length + 1) // 2)
@@ -210,6 +210,9 @@ class Canvas:
             image.narrow(self.axis + 1, start, stop - start).fill_(math.nan)
         for layer, reached in zip(layers, self._reached(batch, layers), strict=True):
             others = tuple(axis for axis in range(1, reached.ndim) if axis != self.axis + 1)
+            self.other_grid[layer] = tuple(reached.shape[axis] for axis in others)
+            if self.shorter and self.shorter.other_grid[layer] != self.other_grid[layer]:
+                raise Refused
             self._keep(layer, np.asarray(reached.any(axis=others)), tests)
         self.is_clean = True
 
@@ -252,11 +255,6 @@ class Canvas:
         """Whether a bound is known to lie at its end of the canvas or further out."""
         low, high = self.bracket(target)
         return high == 0 if target.side == LOWER else low == self.length
-
-    def is_unreached(self, target: Target) -> bool:
-        """Whether NaN everywhere is known not to reach a unit."""
-        low, high = self.bracket(target)
-        return low == self.length if target.side == LOWER else high == 0
 
     def units_reached(self, layer: int, test: Test) -> NDArray[np.bool_]:
         """Which of a layer's units the NaN of a test has reached."""

@@ -373,14 +373,47 @@ def test_windows_of_adaptive_pooling_are_those_of_the_input_itself():
 
 def test_windows_whose_boxes_differ_from_unit_to_unit():
     class WindowMean(nn.Module):
+        """Adds to each unit the mean of its window of 7, the last one padded: the period is 28 pixels, not 64."""
+
         def forward(self, x):
-            return x.unflatten(-1, (-1, 7)).mean(-1, keepdim=True).expand(*x.shape[:-1], -1, 7).flatten(-2) + x
+            length = x.shape[-1]
+            windows = nn.functional.pad(x, (0, -length % 7)).unflatten(-1, (-1, 7))
+            return x + windows.mean(-1, keepdim=True).expand_as(windows).flatten(-2)[..., :length]
 
     net = nn.Sequential(nn.Conv1d(1, 1, 4, stride=4), WindowMean(), nn.Conv1d(1, 1, 3, padding=1))
-    units = [(0,), (6,), (7,), (10,)]
-    ((*fields,),) = probe(net, find_layers(net, ["2"]), units, torch.randn(1, 1, 112))
-    boxes = [(field.lower[0], field.upper[0]) for field in fields]
-    assert boxes == [(-28, 28), (0, 56), (0, 56), (28, 56)]
+    passes = record_passes(net)
+    (fields,) = probe(net, find_layers(net, ["2"]), [(0,), (6,), (7,), (10,)], torch.randn(1, 1, 448))
+    assert [(field.lower[0], field.upper[0]) for field in fields] == [(-28, 28), (0, 56), (0, 56), (28, 56)]
+    assert len(passes) <= 25
+
+
+def test_what_longer_inputs_show_counts_only_where_it_is_no_less():
+    class Narrowing(nn.Module):
+        """Sees 8 pixels to either side of an input of 64 pixels, and fewer of a longer one."""
+
+        def forward(self, x):
+            reach = 512 // x.shape[-1]
+            return nn.functional.avg_pool1d(x, 2 * reach + 1, 1, reach)
+
+    model = Narrowing()
+    ((center, corner),) = probe(model, find_layers(model, [model]), ["center", "corner"], torch.randn(1, 1, 64))
+    assert (center.lower, center.upper, center.is_clipped) == ((24,), (41,), False)
+    assert (corner.lower, corner.upper, corner.is_clipped) == ((0,), (9,), True)
+
+
+def test_a_thin_input_that_the_units_do_not_see_is_not_used():
+    net = nn.Sequential(nn.Conv2d(1, 1, 1, stride=(1, 2), padding=(0, 1)), nn.Conv2d(1, 1, 3, padding=1))
+    field = theoretical_receptive_field(net, "1", (1, 12, 12), "corner", layout=lambda output: output)
+    assert (field.lower, field.upper, field.is_clipped) == ((-1, -3), (2, 2), False)
+
+
+def test_a_thin_input_whose_tokens_fold_otherwise_is_not_used():
+    def layout(output):
+        return output.unflatten(2, (math.isqrt(output.shape[2]), -1))
+
+    net = nn.Sequential(nn.Conv2d(1, 6, 4, stride=4), nn.Flatten(2))
+    field = theoretical_receptive_field(net, "1", (1, 64, 64), layout=layout)
+    assert (field.grid, field.lower, field.upper) == ((16, 16), (32, 32), (36, 36))
 
 
 def test_a_path_that_thin_inputs_do_not_have_is_still_found():

@@ -237,7 +237,7 @@ ZOO = (
         "channels_first",
     ),
     video("r3d_18", "stem", "layer3"),
-    video("swin3d_t", "patch_embed", "features.4", layout=channels_last),
+    video("swin3d_t", "patch_embed", "features.4", layout=channels_last, channel=0),
     tm("vit_small_patch14_reg4_dinov2", 56, "blocks.0", "blocks.11", {"img_size": 56}, layout=tokens(prefix=5)),
     tm("vit_small_patch14_dinov2", 56, "blocks.0", "blocks.11", {"img_size": 56}, layout=tokens(prefix=1)),
     tm("test_vit", 64, "blocks.0", "blocks.5", {"img_size": 64}, layout=tokens(prefix=1)),

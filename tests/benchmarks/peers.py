@@ -1,6 +1,6 @@
 """How long an effective receptive field takes: this package beside what people use today, in one run.
 
-    python tests/benchmarks/peers.py [--quick] [--device cuda] [--output peers.csv]
+    python tests/benchmarks/peers.py [--rounds 5] [--device cuda] [--output peers.csv]
 
 Every row times the same maps, the routes taking turns, and gives seconds per image as median [min, max]:
 
@@ -57,6 +57,7 @@ class Case:
     size: tuple[int, ...] = (224, 224)
     batch: int = 8
     routes: tuple[str, ...] = ("captum", "script", "openerf", "ours", "bf16")
+    most_rounds: int = 100
 
 
 GRID_OF_25 = tuple((row, column) for row in (0.1, 0.3, 0.5, 0.7, 0.9) for column in (0.1, 0.3, 0.5, 0.7, 0.9))
@@ -67,15 +68,34 @@ def cases() -> list[Case]:
     resnet_convolutions = tuple(
         name for name, module in models.resnet50(weights=None).named_modules() if isinstance(module, nn.Conv2d)
     )
+    peers = ("captum", "script", "openerf", "ours")
     slow = ("captum", "script", "ours")
     return [
         *(Case(f"resnet50 {name}", "resnet50", (name,)) for name in ("layer1", "layer2", "layer3.1", "layer4")),
-        *(Case(f"convnext_tiny features.{n}", "convnext_tiny", (f"features.{n}",)) for n in (1, 3, 5, 7)),
-        Case("resnet50, all 53 convolutions", "resnet50", resnet_convolutions, routes=("captum", "ours")),
-        Case("resnet50 layer1, 25 positions", "resnet50", ("layer1",), GRID_OF_25, routes=slow),
-        Case("resnet50 layer2, 25 positions", "resnet50", ("layer2",), GRID_OF_25, routes=slow),
-        Case("resnet50 layer2 at 1024 x 1024", "resnet50", ("layer2",), size=(1024, 1024), batch=2, routes=slow),
-        Case("r3d_18 layer2 at 96 x 96 x 96", "r3d_18", ("layer2",), size=(96, 96, 96), batch=2, routes=slow),
+        *(Case(f"convnext_tiny features.{n}", "convnext_tiny", (f"features.{n}",), routes=peers) for n in (1, 3, 5, 7)),
+        Case(
+            "resnet50, all 53 convolutions", "resnet50", resnet_convolutions, routes=("captum", "ours"), most_rounds=2
+        ),
+        Case("resnet50 layer1, 25 positions", "resnet50", ("layer1",), GRID_OF_25, routes=slow, most_rounds=2),
+        Case("resnet50 layer2, 25 positions", "resnet50", ("layer2",), GRID_OF_25, routes=slow, most_rounds=2),
+        Case(
+            "resnet50 layer2 at 1024 x 1024",
+            "resnet50",
+            ("layer2",),
+            size=(1024, 1024),
+            batch=2,
+            routes=slow,
+            most_rounds=2,
+        ),
+        Case(
+            "r3d_18 layer2 at 96 x 96 x 96",
+            "r3d_18",
+            ("layer2",),
+            size=(96, 96, 96),
+            batch=2,
+            routes=slow,
+            most_rounds=2,
+        ),
     ]
 
 
@@ -231,7 +251,7 @@ def multiply_adds(route: Route) -> float:
 def steady_row(case: Case, device: str, rounds: int, peak: float) -> dict[str, str]:
     model, inputs = network(case.network, device), crops(case.batch, case.size, device)
     routes = make_routes(case, model, inputs)
-    seconds = interleaved(routes, rounds)
+    seconds = interleaved(routes, min(rounds, case.most_rounds))
     medians = {name: statistics.median(taken) for name, taken in seconds.items()}
     fastest = min(medians[name] for name in ("captum", "script", "openerf") if name in medians)
     row = {"case": case.name}
@@ -335,7 +355,7 @@ def show(rows: Sequence[dict[str, str]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--quick", action="store_true", help="one round instead of five")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds that count; rows of minutes take two at most")
     parser.add_argument("--only", default="", help="only rows whose name holds this")
     parser.add_argument("--output", type=Path, default=Path("peers.csv"))
     parser.add_argument("--memory", choices=("none", "forward", "sweep"), help=argparse.SUPPRESS)
@@ -343,7 +363,7 @@ def main() -> None:
     if options.memory:
         print(use_memory(options.memory))
         return
-    rounds = 1 if options.quick else 5
+    rounds = options.rounds
     peak = peak_rate(options.device)
     threads = torch.get_num_threads()
     print(f"torch {torch.__version__}, {options.device}, {threads} threads, {peak / 1e9:.0f} G multiply-adds/s\n")
