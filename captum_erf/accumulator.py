@@ -257,7 +257,8 @@ class ERFAccumulator:
             raise ValueError(
                 f"All samples of layer {entry.layer!r} are dead: of {self._num_seen}, {sums.num_dead} have a gradient "
                 f"of zero everywhere and {sums.num_nonfinite} one that is not finite. Measure a unit that the inputs "
-                'activate: the layer before its ReLU, another position, or channel=None or "random".'
+                'activate: the layer before its ReLU, another position, or channel=None or "random" (which '
+                "helps after a normalisation over the channels). What is rounded has no gradient at all."
             )
         recipe = self._recipe | {"input_shape": list(self._input_shape or ()), "route": route}
         return ERFMap.from_sums(

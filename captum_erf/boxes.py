@@ -213,7 +213,7 @@ class _AxisSearch:
         return max(min(high, likely_high), low) > self.length - margin
 
     def _search_longer(self, targets: Collection[Target], alongside: Collection[Target] = ()) -> None:
-        """Finds bounds on longer canvases; ``alongside`` others in the same passes, where these are cheap."""
+        """Finds bounds on longer canvases; ``alongside`` others in the same passes, as checks or where these are cheap."""
         for pixels in {period.pixels for period in self.periods.values()}:
             moving = {target for target in self.targets if self.periods.get(target.layer, NO_PERIOD).pixels == pixels}
             self._search_period(pixels, moving.intersection(targets), moving.intersection(alongside))
@@ -228,8 +228,9 @@ class _AxisSearch:
                 return
             canvas = self._canvas(self.length + repeats * pixels)
             cheap = canvas.cost <= CHEAP and not self.inherited
+            checks = {target for target in alongside if cheap or target.opposite in targets}
             try:
-                self._search_canvas(canvas, repeats, targets | (alongside if cheap else set()))
+                self._search_canvas(canvas, repeats, targets | checks)
             except Refused:
                 return
             targets = targets - self.outside.keys()

@@ -123,8 +123,18 @@ def all_modules(forward_func: ForwardFunc, layers: Sequence[Layer]) -> list[Modu
     """
     found: dict[Module, None] = {}
     for root in [*_roots(forward_func), *(layer.module for layer in layers)]:
-        found.update(dict.fromkeys(root.modules()))
+        _collect(root, found)
     return list(found)
+
+
+def _collect(module: Module, found: dict[Module, None]) -> None:
+    """Adds a module and all inside it; ``Module.modules`` also makes their names, which takes longer than a crop."""
+    if module in found:
+        return
+    found[module] = None
+    for child in module._modules.values():
+        if child is not None:
+            _collect(child, found)
 
 
 def _roots(thing: Any) -> list[Module]:
@@ -149,11 +159,12 @@ def unchanged(modules: Sequence[Module], *, eval_mode: bool) -> Iterator[None]:
 
     Flags are set one by one: ``Module.eval`` may be overridden to do more than that.
     """
-    kept = [_Kept(module) for module in modules]
+    kept = [_Kept(module) for module in modules if module._buffers or module.training]
     try:
         if eval_mode:
             for module in modules:
-                module.training = False
+                if module.training:
+                    module.training = False
         yield
     finally:
         for state in kept:
@@ -175,9 +186,9 @@ class _Kept:
     def restore(self) -> None:
         # Batch norm in training mode writes its running statistics without a new version.
         silent = self.module.training
-        self.module.training = self.training
-        for name, buffer in self.buffers.items():
-            self.module._buffers[name] = buffer
+        if silent != self.training:
+            self.module.training = self.training
+        self.module._buffers.update(self.buffers)
         for name, (value, version) in self.values.items():
             buffer = self.buffers[name]
             assert buffer is not None

@@ -76,16 +76,17 @@ class tokens:
 
 def apply_layout(layout: Layout, output: Any, layer: str) -> Tensor:
     """The layer's output as ``(N, C, *grid)``."""
+    read = output
     if callable(layout):
-        read = layout(output)
-    elif layout == "channels_first":
-        read = output
-    else:
+        takes_tensors = layout is channels_last or isinstance(layout, tokens)
+        read = layout(output) if isinstance(output, Tensor) or not takes_tensors else output
+    elif layout != "channels_first":
         raise ValueError(f'layout must be "channels_first", channels_last, tokens(...) or a callable, got {layout!r}.')
     if not isinstance(read, Tensor):
         raise TypeError(
             f"Layer {layer!r} gives a {type(read).__name__}, not a tensor; pass a callable layout that picks the "
-            "tensor, such as layout=lambda output: output[0] or layout=lambda output: output.last_hidden_state."
+            "tensor, such as layout=lambda output: output[0] or layout=lambda output: output.last_hidden_state "
+            "(inside tokens(...) or channels_last where it needs one)."
         )
     return read
 

@@ -105,8 +105,8 @@ class Measurement:
             if isinstance(target.window, str) and target.theoretical and _reaches_outside(target.theoretical, found):
                 warnings.warn(
                     f"The gradient of layer {self.network.layers[target.place].name!r} reaches outside its theoretical "
-                    "field: something in the network swallows NaN (torch.where, nan_to_num), so that the field was found "
-                    "too small. The map is right; the field, and what depends on it, is not.",
+                    "field: something in the network swallows NaN, as torch.where and nan_to_num do, so that the field "
+                    "was found too small. The map is right; the field, and what depends on it, is not.",
                     stacklevel=2,
                 )
 

@@ -44,6 +44,10 @@ class Target(NamedTuple):
     side: Side
     unit: int
 
+    @property
+    def opposite(self) -> Target:
+        return self._replace(side=1 - self.side)
+
 
 class Prober:
     """Runs a network on canvases and tells which units NaN has reached."""

