@@ -213,7 +213,7 @@ class _AxisSearch:
         return max(min(high, likely_high), low) > self.length - margin
 
     def _search_longer(self, targets: Collection[Target], alongside: Collection[Target] = ()) -> None:
-        """Finds bounds on longer canvases; ``alongside`` others in the same passes, as checks or where they are cheap."""
+        """Finds bounds on longer canvases, ``alongside`` others as checks or where they are cheap."""
         for pixels in {period.pixels for period in self.periods.values()}:
             moving = {target for target in self.targets if self.periods.get(target.layer, NO_PERIOD).pixels == pixels}
             self._search_period(pixels, moving.intersection(targets), moving.intersection(alongside))

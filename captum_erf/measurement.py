@@ -99,7 +99,7 @@ class Measurement:
 
     def warn_of_wrong_fields(self, targets: Sequence[Target], maps: Sequence[SampleMaps]) -> None:
         """Warns where a map reaches outside the unit's theoretical field, which NaN has then found too small."""
-        if self.neuron_selector is not None or not self.eval_mode:
+        if self.neuron_selector is not None or callable(self.magnitude) or not self.eval_mode:
             return
         for target, found in zip(targets, maps, strict=True):
             if isinstance(target.window, str) and target.theoretical and _reaches_outside(target.theoretical, found):
