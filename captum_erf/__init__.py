@@ -1,6 +1,6 @@
 """Effective receptive fields of PyTorch networks (Luo et al., NeurIPS 2016) as a Captum attribution."""
 
-from . import protocols, summaries, theory
+from . import protocols, summaries, theory, visualization
 from .accumulator import ERFAccumulator
 from .attribution import EffectiveReceptiveField
 from .erfmap import ERFMap
@@ -20,4 +20,5 @@ __all__ = [
     "theoretical_receptive_field",
     "theory",
     "tokens",
+    "visualization",
 ]
