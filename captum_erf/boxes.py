@@ -207,7 +207,7 @@ class _AxisSearch:
         Up to a stride of pixels at an end may be used by no unit, as where a patch does not fit any more.
         """
         (low, high), (likely_low, likely_high) = own.bracket(target), self.guess.interval(target)
-        margin = self.stride(target.layer)
+        margin = max(self.stride(target.layer), own.margin)
         if target.side == LOWER:
             return min(max(low, likely_low), high) < margin
         return max(min(high, likely_high), low) > self.length - margin
@@ -264,8 +264,17 @@ def _is_plausible(pixels: int, units: int) -> bool:
 
 
 def _moves(before: NDArray[np.bool_], after: NDArray[np.bool_], units: int) -> bool:
-    """Whether NaN that reaches one period further reaches the units that lie as many further, or as many more."""
-    return bool(np.array_equal(after[units:], before[:-units]) or after.sum() - before.sum() == units)
+    """Whether NaN that reaches one period further reaches the units that lie as many further.
+
+    Some units may see no input at all, and some, near an end or by shifted windows, other parts of it: it is enough
+    that all, their number or the furthest has moved on.
+    """
+    ends = [int(np.flatnonzero(reached).max(initial=0)) for reached in (before, after)]
+    return (
+        np.array_equal(after[units:], before[:-units])
+        or int(after.sum()) - int(before.sum()) == units
+        or ends[1] - ends[0] == units
+    )
 
 
 def _check_reached(prober: Prober, units: Sequence[Sequence[tuple[int, ...]]], boxes: Sequence[Sequence[Box]]) -> None:

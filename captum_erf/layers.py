@@ -188,7 +188,8 @@ class _Kept:
         silent = self.module.training
         if silent != self.training:
             self.module.training = self.training
-        self.module._buffers.update(self.buffers)
+        for name, buffer in self.buffers.items():
+            self.module._buffers[name] = buffer
         for name, (value, version) in self.values.items():
             buffer = self.buffers[name]
             assert buffer is not None

@@ -142,6 +142,12 @@ def test_pixels_that_no_patch_covers_do_not_shrink_a_box_at_the_border():
     assert (field.grid, field.lower, field.upper) == ((8, 8), (20, 20), (40, 40))
 
 
+def test_gaps_at_the_border_do_not_shrink_a_box():
+    net = nn.Sequential(nn.Conv2d(1, 1, 3, dilation=2, padding=1))
+    field = theoretical_receptive_field(net, "0", (1, 12, 12), "corner")
+    assert (field.lower, field.upper) == ((-1, -1), (4, 4))
+
+
 def test_an_even_box_projects_between_pixels():
     net = nn.Sequential(nn.Conv1d(1, 1, 4, stride=4))
     field = theoretical_receptive_field(net, "0", (1, 32))
@@ -264,7 +270,7 @@ def test_boxes_are_those_of_brute_force(net, shares):
 
 
 @pytest.mark.slow
-@settings(BRUTE_FORCE, max_examples=300)
+@settings(BRUTE_FORCE, max_examples=500)
 @given(random_nets(), SHARES)
 def test_boxes_of_many_networks_are_those_of_brute_force(net, shares):
     check_against_brute_force(net, shares)
