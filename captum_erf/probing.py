@@ -24,7 +24,7 @@ from .layouts import Layout, apply_layout, tokens
 from .passes import layer_outputs
 
 LOWER, UPPER = 0, 1
-MIN_AREA_LIMIT = 16384
+MIN_AREA_LIMIT = 32768
 MAX_SECTIONS = 15
 SHARE_PER_PASS = 0.5
 ROUNDING = 1e-6

@@ -1,9 +1,10 @@
 """Windows: the smallest part of the input on which a unit's gradient comes out exactly as on the whole.
 
 The part holds the unit's theoretical receptive field. It starts at a multiple of the layer's stride, so that every
-layer before it falls on the same places, and ends at the input's border wherever the field reaches or crosses it, so
-that padding happens where it happens in the whole input. Where a layer before it has a larger stride, as in a decoder,
-that takes a multiple of the layer's own.
+layer before it falls on the same places, and shares the input's border wherever the field reaches or crosses it, so
+that padding happens where it happens in the whole input. Else it ends where the field ends; where the network does not
+take that, after whole strides. Where a layer before it has a larger stride, as in a decoder, that takes a multiple of
+the layer's own.
 """
 
 from __future__ import annotations
@@ -30,16 +31,23 @@ class Window:
     index: tuple[int, ...]
 
 
-def find_window(field: TheoreticalReceptiveField, multiple: int = 1) -> Window | str:
-    """The window of a unit, in steps of a multiple of the stride, or why the whole input is used instead."""
+def find_window(field: TheoreticalReceptiveField, multiple: int | None = None) -> Window | str:
+    """
+    The window of a unit, or why the whole input is used instead.
+
+    It starts at a multiple of the stride and ends with the field; given a multiple, it starts and ends in such steps.
+    """
     if any(field.global_axes):
         return "the unit sees the whole input"
     if field.is_clipped:
         return "the network takes no other input size"
     if not all(float(stride).is_integer() for stride in field.stride):
         return "the layer's grid is finer than the input"
-    steps = [int(stride) * multiple for stride in field.stride]
-    spans = [_span(*axis) for axis in zip(field.lower, field.upper, steps, field.input_size, strict=True)]
+    steps = [int(stride) * (multiple or 1) for stride in field.stride]
+    spans = [
+        _span(lower, upper, step, step if multiple else 1, size)
+        for lower, upper, step, size in zip(field.lower, field.upper, steps, field.input_size, strict=True)
+    ]
     offset = tuple(start for start, _ in spans)
     shape = tuple(stop - start for start, stop in spans)
     if math.prod(shape) > LARGEST_SHARE * math.prod(field.input_size):
@@ -51,9 +59,9 @@ def find_window(field: TheoreticalReceptiveField, multiple: int = 1) -> Window |
 
 
 def larger_windows(field: TheoreticalReceptiveField) -> Iterator[Window]:
-    """The windows in steps of growing multiples of the stride, each only once."""
+    """The smallest window, and those in steps of growing multiples of the stride, each only once."""
     before: Window | str = ""
-    for multiple in MULTIPLES:
+    for multiple in (None, *MULTIPLES):
         window = find_window(field, multiple)
         if isinstance(window, Window) and window != before:
             yield window
@@ -83,7 +91,7 @@ def _field_span(field: TheoreticalReceptiveField, window: Window) -> tuple[tuple
     return tuple(map(sub, lower, window.offset)), tuple(map(sub, upper, lower))
 
 
-def _span(lower: int, upper: int, step: int, size: int) -> tuple[int, int]:
-    start = max(lower, 0) // step * step
-    length = -(-(upper - start) // step) * step
+def _span(lower: int, upper: int, start_step: int, length_step: int, size: int) -> tuple[int, int]:
+    start = max(lower, 0) // start_step * start_step
+    length = -(-(upper - start) // length_step) * length_step
     return start, min(start + length, size)
