@@ -135,6 +135,16 @@ def test_skip_connections(run):
     assert column(rows, "ratio") == pytest.approx(column(rows, "ratio_theory"), abs=0.12)
 
 
+def test_channels(run):
+    rows = run("channels")["channels"]
+    assert [row["channels"] for row in rows] == ["largest", "sum", "random signs", "one by one"]
+    assert column(rows, "samples").tolist() == [10, 10, 10, 40]
+    assert (column(rows, "trf") == 435).all()
+    pixels = dict(zip([row["channels"] for row in rows], column(rows, "effective_pixels"), strict=True))
+    assert pixels["sum"] < pixels["random signs"] < 64 * 64
+    assert pixels["one by one"] == pytest.approx(pixels["random signs"], rel=0.1)
+
+
 needs_images = pytest.mark.skipif(
     not Path("/usr/share/datasets/fashion-mnist").is_dir(), reason="needs Debian's package dataset-fashion-mnist"
 )
