@@ -145,6 +145,17 @@ def test_channels(run):
     assert pixels["one by one"] == pytest.approx(pixels["random signs"], rel=0.1)
 
 
+def test_all_layers(run, tmp_path):
+    rows = run("all_layers")["all_layers"]
+    assert len(rows) == 20
+    main_path = [row for row in rows if "downsample" not in row["layer"]]
+    trf = [7, 19, 27, 35, 43, 51, 67, 83, 99, 115, 147, 179, 211, 243, 307, 371, 435]
+    assert column(main_path, "trf").tolist() == trf
+    assert column(main_path[:9], "diameter_50") == pytest.approx([7, 11, 15, 17, 19, 21, 27, 31, 35], abs=4)
+    assert (np.diff(column(main_path, "erf_to_trf")) < 0.05).all()
+    assert np.asarray(Image.open(tmp_path / "resnet18-random.png").convert("L")).std() > 10
+
+
 needs_images = pytest.mark.skipif(
     not Path("/usr/share/datasets/fashion-mnist").is_dir(), reason="needs Debian's package dataset-fashion-mnist"
 )
