@@ -86,6 +86,6 @@ for panel, network in zip(axes[0], NETWORKS, strict=True):
     panel.legend(frameon=False, fontsize="small", loc="upper left")
 caption = (
     "Side of the box around the centre unit that holds 50 and 90 % of the effective receptive field, of every "
-    f"convolution outside the shortcuts. Mean over {IMAGES} crops of {SIZE} x {SIZE}; bars are standard errors over crops."
+    f"convolution outside the shortcuts. Mean over {IMAGES} crops of {SIZE} x {SIZE}; bars: standard errors over them."
 )
 save_figure(figure, options.output / "all_layers.png", caption)

@@ -247,3 +247,18 @@ def test_training_leaves_out_void_labels(monkeypatch):
     with torch.no_grad():
         expected = -model(torch.ones(2)).log_softmax(0)[0].item()
     assert list(losses) == [pytest.approx(expected)]
+
+
+def test_stem_sweep(run, tmp_path):
+    rows = run("stem_sweep")["stem_sweep"]
+    assert column(rows, "theoretical_RF").tolist() == [3, 5, 9, 9, 17]
+    assert column(rows, "published").tolist() == [3, 5, 7, 9, 13]
+    assert column(rows, "per_axis_diam") == pytest.approx(column(rows, "published"), abs=2)
+    stack, large = (row for row in rows if row["config"] in ("4x 3x3", "1x 9x9"))
+    assert float(stack["sigma"]) == pytest.approx(2.0, abs=0.1)
+    assert float(stack["sigma"]) < float(large["sigma"]) - 0.4
+    for config in ("1x3x3", "2x3x3", "4x3x3", "1x9x9", "4x5x5"):
+        first, *shares = (tmp_path / "radii" / f"{config}.csv").read_text().splitlines()
+        assert first == "radius,mass_fraction"
+        assert all(re.fullmatch(r"\d+,[01]\.\d{8}", line) for line in shares)
+        assert float(shares[-1].split(",")[1]) == 1
