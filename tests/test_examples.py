@@ -262,3 +262,13 @@ def test_stem_sweep(run, tmp_path):
         assert first == "radius,mass_fraction"
         assert all(re.fullmatch(r"\d+,[01]\.\d{8}", line) for line in shares)
         assert float(shares[-1].split(",")[1]) == 1
+
+
+def test_border_units(run):
+    rows = run("border_units")["border_units"]
+    for network, trf in (("plain CNN", 134), ("ResNet-18", 211)):
+        assert (column(rows, "trf", network=network) == trf).all()
+        assert column(rows, "outside", network=network) == pytest.approx([1 - (64 / trf) ** 2] * 3, abs=1e-3)
+        assert (np.diff(column(rows, "effective_pixels", network=network)) > 0).all()
+    assert [row["trf"] for row in rows[-3:]] == ["-"] * 3
+    assert column(rows, "diameter_50", network="ViT") == pytest.approx([16, 16, 16], abs=1)

@@ -1,0 +1,103 @@
+"""
+How do the effective receptive fields of units near the border differ from the centre unit's?
+
+A reviewer of Luo et al. (NeurIPS 2016) asked; the paper measures the centre unit alone. Here all units of an 8 x 8 grid
+are measured in one sweep: size (the box around the unit that holds half of the map, and effective pixels, which need
+no centre), shape (R^2 of the Gaussian and the best family), and how much of the theoretical field is outside the image.
+
+Networks, random weights, all with stride 16 on 128 x 128: a plain CNN (VGG-11 with batch norm after its last
+convolution), ResNet-18's layer3, and a small vision transformer (patch 16, 6 layers, 128 channels, 4 heads).
+Inputs: 20 crops of one photograph (--quick: 4 of 64 x 64, a 4 x 4 grid).
+
+Published: nothing. Measured: the border cuts the field off, it hardly moves or shrinks it. Around its own centre the
+corner unit's box with half of the map is as wide as the centre unit's (60 and 62 px in the plain CNN, 65 and 61 px in
+ResNet-18), though 69 and 75 % of its theoretical field are outside; what is left holds a third of the effective pixels
+(3,537 ± 30 of 9,585 ± 34; 2,915 ± 47 of 9,379 ± 94). The box is smallest one or two units from the border. The shape
+stays near a Gaussian (R^2 0.97 to 0.98) in the plain CNN, sharper in ResNet-18 (beta 1.2 to 1.6). A random transformer
+sees its own patch, wherever that lies: 16 px, the patch's side.
+"""
+
+# %%
+import numpy as np
+import torch
+from common import arguments, draw_map, new_figure, save_figure, with_error, write_table
+from torch import nn
+from torch.utils.data import DataLoader
+from torchvision.models import VisionTransformer, resnet18, vgg11_bn
+
+from captum_erf import EffectiveReceptiveField, ERFMap, tokens
+from captum_erf.images import photograph
+
+options = arguments(__doc__, "border_units")
+IMAGES, SIZE = (4, 64) if options.quick else (20, 128)
+GRID = SIZE // 16
+ALL = [(row, column) for row in range(GRID) for column in range(GRID)]
+CORNER, EDGE, CENTER = (0, 0), (0, GRID // 2), (GRID // 2, GRID // 2)
+
+
+def transformer() -> nn.Module:
+    model = VisionTransformer(SIZE, 16, num_layers=6, num_heads=4, hidden_dim=128, mlp_dim=256)
+    return nn.Sequential(model)
+
+
+def settings() -> dict[str, tuple[nn.Module, str, object]]:
+    torch.manual_seed(0)
+    return {
+        "plain CNN": (vgg11_bn(weights=None), "features.25", "channels_first"),
+        "ResNet-18": (resnet18(weights=None), "layer3", "channels_first"),
+        "ViT": (transformer(), "0.encoder.layers.encoder_layer_5", tokens(prefix=1)),
+    }
+
+
+# %%
+def measure(model: nn.Module, layer: str, layout: object) -> dict[tuple[int, ...], ERFMap]:
+    erf = EffectiveReceptiveField(model, layer, layout=layout)
+    loader = DataLoader(photograph(IMAGES, size=SIZE), batch_size=10)
+    fields = erf.sweep(loader, positions=ALL, channel="random", show_progress=True)
+    return {field.position: field for field in fields}
+
+
+def half(field: ERFMap) -> float:
+    return field.radius_mass().diameter(0.5)
+
+
+def numbers(network: str, place: str, field: ERFMap) -> dict[str, object]:
+    trf, shapes = field.theoretical, field.compare_shapes()
+    return {
+        "network": network,
+        "unit": place,
+        "trf": None if trf.is_global else trf.size[0],
+        "outside": trf.outside,
+        **with_error("diameter_50", field.estimate(half)),
+        **with_error("effective_pixels", field.estimate(ERFMap.effective_pixels)),
+        "r2": field.gaussian_fit().r2,
+        "best_shape": shapes[0].family.replace(" ", "-"),
+        "beta": next(shape.beta for shape in shapes if shape.beta is not None),
+    }
+
+
+fields = {network: measure(*setting) for network, setting in settings().items()}
+rows = [
+    numbers(network, place, found[unit])
+    for network, found in fields.items()
+    for place, unit in {"corner": CORNER, "edge": EDGE, "centre": CENTER}.items()
+]
+write_table(rows, options.output / "border_units.csv")
+
+# %%
+figure, axes = new_figure(8.5, 9.2, 3, 3)
+for line, (network, found) in zip(axes, fields.items(), strict=True):
+    for panel, (place, unit) in zip(line, {"corner": CORNER, "centre": CENTER}.items(), strict=False):
+        shown = draw_map(panel, found[unit].values, f"{network}, {place} unit", f"50 % in {half(found[unit]):.0f} px")
+        panel.plot(found[unit].center[1], found[unit].center[0], "+", color="white")
+    sizes = np.array([half(found[unit]) for unit in ALL]).reshape(GRID, GRID)
+    heat = line[2].imshow(sizes, cmap="viridis", vmin=0)
+    line[2].set(xlabel="column of the unit", ylabel="row of the unit")
+    line[2].set_title(f"{network}, all units", fontsize="medium")
+    figure.colorbar(shown, ax=line[1], label="mean |dy/dx| over its max.", shrink=0.75)
+    figure.colorbar(heat, ax=line[2], label="side of the box with 50 % [px]", shrink=0.75)
+caption = (
+    f"Effective receptive fields of a corner and the centre unit (cross: unit centre), and the size of all {GRID} x "
+    f"{GRID} units. Random weights; channels summed with random signs; mean over {IMAGES} crops of {SIZE} x {SIZE}."
+)
+save_figure(figure, options.output / "border_units.png", caption)
