@@ -272,3 +272,15 @@ def test_border_units(run):
         assert (np.diff(column(rows, "effective_pixels", network=network)) > 0).all()
     assert [row["trf"] for row in rows[-3:]] == ["-"] * 3
     assert column(rows, "diameter_50", network="ViT") == pytest.approx([16, 16, 16], abs=1)
+
+
+@needs_images
+def test_input_statistics(run):
+    rows = run("input_statistics")["input_statistics"]
+    assert [row["inputs"] for row in rows] == 2 * ["images", "shuffled", "noise", "constants"]
+    assert column(rows, "samples").tolist() == [40] * 8
+    sizes = column(rows, "threshold_size", network="before training")
+    assert sizes[0] - sizes[2] > 2 * np.hypot(*column(rows[:3:2], "threshold_size_se"))
+    assert column(rows, "accuracy", network="after training")[0] > 0.2
+    assert (column(rows, "threshold_size", network="after training") < 32).all()
+    assert column(rows, "r2", network="before training").min() > 0.8
