@@ -284,3 +284,15 @@ def test_input_statistics(run):
     assert column(rows, "accuracy", network="after training")[0] > 0.2
     assert (column(rows, "threshold_size", network="after training") < 32).all()
     assert column(rows, "r2", network="before training").min() > 0.8
+
+
+def test_captum_workflow(run, tmp_path):
+    rows = run("captum_workflow")["captum_workflow"]
+    assert column(rows, "cell").tolist() == [8, 16, 32]
+    assert column(rows, "trf").tolist() == [99, 211, 435]
+    assert (column(rows, "diameter_50") > column(rows, "cell")).all()
+    assert (column(rows, "diameter_90") < column(rows, "trf")).all()
+    assert column(rows, "cells_wide") == pytest.approx(column(rows, "diameter_90") / column(rows, "cell"), rel=1e-3)
+    for row, grid in zip(rows, (12, 6, 3), strict=True):
+        assert all(0 <= int(index) < grid for index in row["unit"].split(","))
+    assert (tmp_path / "captum_multiple.png").exists()
