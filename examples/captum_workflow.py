@@ -122,7 +122,7 @@ figure.colorbar(ScalarMappable(cmap="viridis"), ax=axes[0, -1], label="share of 
 weights = f"weights {options.weights}" if options.weights else "random weights"
 caption = (
     f"ResNet-18, {weights}, one photograph of {SIZE} x {SIZE}. White: the largest cell of Grad-CAM, {step} px; pink: "
-    f"the boxes that hold 50 % ({half:.0f} px) and 90 % ({most:.0f} px, dashed) of what the unit in it weighs, from the "
-    f"mean over {CROPS} crops. Drawn by Captum; *the highest 2 % of the sum are cut off."
+    f"the boxes that hold 50 % ({half:.0f} px) and 90 % ({most:.0f} px, dashed) of what the unit in it weighs, from "
+    f"the mean over {CROPS} crops. Drawn by Captum; *the highest 2 % of the sum are cut off."
 )
 save_figure(figure, options.output / "captum_workflow.png", caption)

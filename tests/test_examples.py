@@ -296,3 +296,16 @@ def test_captum_workflow(run, tmp_path):
     for row, grid in zip(rows, (12, 6, 3), strict=True):
         assert all(0 <= int(index) < grid for index in row["unit"].split(","))
     assert (tmp_path / "captum_multiple.png").exists()
+
+
+def test_transformers(run):
+    found = run("transformers")
+    rows, squares = found["transformers"], found["replknet"]
+    assert [row["trf"] for row in rows] == ["267", "427", "global", "global"]
+    assert [row["grid"] for row in rows] == ["14x14", "7x7"] * 2
+    assert (column(rows, "effective_pixels", network="resnet50") > 4 * column(rows, "effective_pixels")[3]).all()
+    for row in squares:
+        shares = np.array([float(row[f"t{percent}"]) for percent in (20, 30, 50, 99)])
+        assert (np.diff(shares) > 0).all()
+        sides = 224 * np.sqrt(shares)
+        assert sides == pytest.approx(np.round((sides - 1) / 2) * 2 + 1, abs=0.3)
