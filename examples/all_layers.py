@@ -20,21 +20,29 @@ import torch
 from common import PALETTE, arguments, new_figure, save_figure, with_error, write_table
 from torch import nn
 from torch.utils.data import DataLoader
-from torchvision import models
 
 from captum_erf import EffectiveReceptiveField, ERFMap, visualization
 from captum_erf.images import photograph
+from captum_erf.models import WeightsError, load_model
 
-options = arguments(__doc__, "all_layers", weights="torchvision's name of trained weights, such as DEFAULT")
+options = arguments(__doc__, "all_layers", weights="torchvision's name of trained weights, such as DEFAULT, or a file")
 IMAGES, SIZE = (4, 64) if options.quick else (20, 224)
 NETWORKS = ["resnet18"] if options.quick else ["resnet18", "resnet50"]
-WEIGHTS = [None] + ([str(options.weights)] if options.weights else [])
+WEIGHTS = ["random"] + (["trained"] if options.weights else [])
 
 
 # %%
-def measure(network: str, weights: str | None) -> list[ERFMap]:
-    torch.manual_seed(0)
-    model = models.get_model(network, weights=weights)
+def load(network: str, weights: str) -> nn.Module:
+    try:
+        return load_model(network, str(options.weights) if weights == "trained" else None).model
+    except (WeightsError, ValueError) as error:
+        raise SystemExit(
+            f"{network} cannot be had with --weights {options.weights}: {error}\nOffline, put torchvision's "
+            f"file into {torch.hub.get_dir()}/checkpoints; without --weights, random weights alone are measured."
+        ) from error
+
+
+def measure(model: nn.Module) -> list[ERFMap]:
     layers = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
     loader = DataLoader(photograph(IMAGES, size=SIZE), batch_size=4)
     return EffectiveReceptiveField(model, layers).sweep(loader, show_progress=True)
@@ -44,17 +52,19 @@ def diameter(field: ERFMap, share: float) -> tuple[float | None, float | None]:
     return field.estimate(lambda field: field.radius_mass().diameter(share))
 
 
-fields = {(network, weights): measure(network, weights) for network in NETWORKS for weights in WEIGHTS}
+models = {(network, weights): load(network, weights) for network in NETWORKS for weights in WEIGHTS}
+fields = {setting: measure(model) for setting, model in models.items()}
 rows = [
     {
         "network": network,
-        "weights": weights or "random",
+        "weights": weights,
         "number": number,
         "layer": field.layer,
         "trf": field.theoretical.size[0],
         **with_error("diameter_50", diameter(field, 0.5)),
         **with_error("diameter_90", diameter(field, 0.9)),
-        "erf_to_trf": field.summary()["erf_to_trf"],
+        **with_error("diameter_95", diameter(field, 0.95)),
+        "erf_to_trf": field.radius_mass().diameter(0.95) / max(field.theoretical.size),
     }
     for (network, weights), found in fields.items()
     for number, field in enumerate(found, start=1)
@@ -63,8 +73,10 @@ write_table(rows, options.output / "all_layers.csv")
 
 # %% Contact sheets
 for (network, weights), found in fields.items():
-    file = options.output / f"{network}-{weights or 'random'}.png"
-    visualization.plot_layers(found).savefig(file)
+    file = options.output / f"{network}-{weights}.png"
+    sheet = visualization.plot_layers(found)
+    sheet.suptitle(f"Effective receptive fields of all convolutions of {network}, {weights} weights")
+    sheet.savefig(file)
     print(f"Wrote {file}\n")
 
 # %%
@@ -74,14 +86,14 @@ for panel, network in zip(axes[0], NETWORKS, strict=True):
         chosen = [
             row
             for row in rows
-            if (row["network"], row["weights"]) == (network, weights or "random") and "downsample" not in row["layer"]
+            if (row["network"], row["weights"]) == (network, weights) and "downsample" not in row["layer"]
         ]
         for share, style in (("diameter_50", "o-"), ("diameter_90", "s--")):
             numbers, sizes = [row["number"] for row in chosen], [row[share] for row in chosen]
             errors = [row[f"{share}_se"] for row in chosen]
-            label = f"{share[-2:]} %, {weights or 'random'} weights"
+            label = f"{share[-2:]} %, {weights} weights"
             panel.errorbar(numbers, sizes, errors, fmt=style, color=colour, markersize=3, capsize=2, label=label)
-        panel.plot(numbers, [row["trf"] for row in chosen], color="0.6", ls=":", label="theoretical field")
+    panel.plot(numbers, [row["trf"] for row in chosen], color="0.6", ls=":", label="theoretical field")
     panel.set(title=network, xlabel="convolution, input first", ylabel="side of the box [px]", ylim=(0, SIZE))
     panel.legend(frameon=False, fontsize="small", loc="upper left")
 caption = (

@@ -32,7 +32,9 @@ options = arguments(__doc__, "border_units")
 IMAGES, SIZE = (4, 64) if options.quick else (20, 128)
 GRID = SIZE // 16
 ALL = [(row, column) for row in range(GRID) for column in range(GRID)]
-CORNER, EDGE, CENTER = (0, 0), (0, GRID // 2), (GRID // 2, GRID // 2)
+DIAGONAL = [(place, place) for place in range(GRID // 2 + 1)]
+CORNER, *_, CENTER = DIAGONAL
+EDGE = (0, GRID // 2)
 
 
 def transformer() -> nn.Module:
@@ -61,11 +63,11 @@ def half(field: ERFMap) -> float:
     return field.radius_mass().diameter(0.5)
 
 
-def numbers(network: str, place: str, field: ERFMap) -> dict[str, object]:
+def numbers(network: str, field: ERFMap) -> dict[str, object]:
     trf, shapes = field.theoretical, field.compare_shapes()
     return {
         "network": network,
-        "unit": place,
+        "unit": ",".join(map(str, field.position)),
         "trf": None if trf.is_global else trf.size[0],
         "outside": trf.outside,
         **with_error("diameter_50", field.estimate(half)),
@@ -77,11 +79,7 @@ def numbers(network: str, place: str, field: ERFMap) -> dict[str, object]:
 
 
 fields = {network: measure(*setting) for network, setting in settings().items()}
-rows = [
-    numbers(network, place, found[unit])
-    for network, found in fields.items()
-    for place, unit in {"corner": CORNER, "edge": EDGE, "centre": CENTER}.items()
-]
+rows = [numbers(network, found[unit]) for network, found in fields.items() for unit in (EDGE, *DIAGONAL)]
 write_table(rows, options.output / "border_units.csv")
 
 # %%

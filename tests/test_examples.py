@@ -8,11 +8,13 @@ import re
 import runpy
 import sys
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.models import resnet18
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 Rows = list[dict[str, str]]
@@ -146,14 +148,30 @@ def test_channels(run):
 
 
 def test_all_layers(run, tmp_path):
-    rows = run("all_layers")["all_layers"]
-    assert len(rows) == 20
-    main_path = [row for row in rows if "downsample" not in row["layer"]]
+    torch.manual_seed(1)
+    torch.save(resnet18(weights=None).state_dict(), tmp_path / "weights.pt")
+    rows = run("all_layers", "--weights", str(tmp_path / "weights.pt"))["all_layers"]
+    assert [row["weights"] for row in rows] == 20 * ["random"] + 20 * ["trained"]
+    assert (column(rows[:20], "diameter_50") != column(rows[20:], "diameter_50")).any()
     trf = [7, 19, 27, 35, 43, 51, 67, 83, 99, 115, 147, 179, 211, 243, 307, 371, 435]
-    assert column(main_path, "trf").tolist() == trf
-    assert column(main_path[:9], "diameter_50") == pytest.approx([7, 11, 15, 17, 19, 21, 27, 31, 35], abs=4)
-    assert (np.diff(column(main_path, "erf_to_trf")) < 0.05).all()
-    assert np.asarray(Image.open(tmp_path / "resnet18-random.png").convert("L")).std() > 10
+    for found in (rows[:20], rows[20:]):
+        main_path = [row for row in found if "downsample" not in row["layer"]]
+        assert column(main_path, "trf").tolist() == trf
+        assert column(main_path[:9], "diameter_50") == pytest.approx([7, 11, 15, 17, 19, 21, 27, 31, 35], abs=4)
+        assert column(main_path, "erf_to_trf") == pytest.approx(column(main_path, "diameter_95") / trf, rel=1e-3)
+        assert (np.diff(column(main_path, "erf_to_trf")) < 0.05).all()
+    for weights in ("random", "trained"):
+        assert np.asarray(Image.open(tmp_path / f"resnet18-{weights}.png").convert("L")).std() > 10
+
+
+def test_all_layers_offline(run, monkeypatch, tmp_path):
+    def offline(*arguments, **keywords):
+        raise URLError("Name or service not known")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.urlopen", offline)
+    with pytest.raises(SystemExit, match=r"(?s)--weights DEFAULT: .*URLError.*Offline, put .*checkpoints"):
+        run("all_layers", "--weights", "DEFAULT")
 
 
 needs_images = pytest.mark.skipif(
@@ -253,10 +271,12 @@ def test_stem_sweep(run, tmp_path):
     rows = run("stem_sweep")["stem_sweep"]
     assert column(rows, "theoretical_RF").tolist() == [3, 5, 9, 9, 17]
     assert column(rows, "published").tolist() == [3, 5, 7, 9, 13]
-    assert column(rows, "per_axis_diam") == pytest.approx(column(rows, "published"), abs=2)
-    stack, large = (row for row in rows if row["config"] in ("4x 3x3", "1x 9x9"))
-    assert float(stack["sigma"]) == pytest.approx(2.0, abs=0.1)
-    assert float(stack["sigma"]) < float(large["sigma"]) - 0.4
+    assert column(rows, "effective_RF_diam").tolist() == [3, 5, 7, 9, 13]
+    assert column(rows, "eff/theo") == pytest.approx([1, 1, 0.78, 1, 0.76], abs=0.005)
+    assert column(rows, "square_diam").tolist() == [3, 5, 9, 9, 15]
+    stack, large = column(rows[2:4], "sigma")
+    assert stack == pytest.approx(2.0, abs=0.1)
+    assert large == pytest.approx(((9**2 - 1) / 12) ** 0.5, abs=0.1)
     for config in ("1x3x3", "2x3x3", "4x3x3", "1x9x9", "4x5x5"):
         first, *shares = (tmp_path / "radii" / f"{config}.csv").read_text().splitlines()
         assert first == "radius,mass_fraction"
@@ -266,12 +286,16 @@ def test_stem_sweep(run, tmp_path):
 
 def test_border_units(run):
     rows = run("border_units")["border_units"]
+    assert [row["unit"] for row in rows[:4]] == ["0,2", "0,0", "1,1", "2,2"]
+    assert column(rows, "outside", network="plain CNN") == pytest.approx([1 - (64 / 134) ** 2] * 4, abs=1e-4)
+    assert column(rows, "outside", network="ResNet-18") == pytest.approx([1 - (64 / 211) ** 2] * 4, abs=1e-4)
     for network, trf in (("plain CNN", 134), ("ResNet-18", 211)):
         assert (column(rows, "trf", network=network) == trf).all()
-        assert column(rows, "outside", network=network) == pytest.approx([1 - (64 / trf) ** 2] * 3, abs=1e-3)
-        assert (np.diff(column(rows, "effective_pixels", network=network)) > 0).all()
-    assert [row["trf"] for row in rows[-3:]] == ["-"] * 3
-    assert column(rows, "diameter_50", network="ViT") == pytest.approx([16, 16, 16], abs=1)
+        edge, corner, *_, centre = column(rows, "effective_pixels", network=network)
+        assert corner < edge < centre
+        assert column(rows, "diameter_50", network=network)[1] > column(rows, "diameter_50", network=network)[2]
+    assert [row["trf"] for row in rows[-4:]] == ["-"] * 4
+    assert column(rows, "diameter_50", network="ViT") == pytest.approx([16] * 4, abs=1)
 
 
 @needs_images
@@ -309,3 +333,13 @@ def test_transformers(run):
         assert (np.diff(shares) > 0).all()
         sides = 224 * np.sqrt(shares)
         assert sides == pytest.approx(np.round((sides - 1) / 2) * 2 + 1, abs=0.3)
+
+
+def test_spectrograms(run):
+    rows = run("spectrograms")["spectrograms"]
+    assert {row["trf"] for row in rows} == {"25 x 33"}
+    assert column(rows, "accuracy", network="before")[0] < 0.4 < column(rows, "accuracy", network="after")[0]
+    assert column(rows, "samples", sounds="all").tolist() == [40, 40]
+    assert ((column(rows, "hertz") > 250) & (column(rows, "hertz") < 25 * 63.5 / 2)).all()
+    assert ((column(rows, "ms") > 40) & (column(rows, "ms") < 33 * 7.75 / 2)).all()
+    assert column(rows, "beta", sounds="all").min() > 2.3
