@@ -103,7 +103,7 @@ for row, colour in zip(rows, (*PALETTE, "0.4"), strict=True):
 axes[0, -1].set(xlabel="threshold size [px]", ylabel="accuracy")
 axes[0, -1].legend(frameon=False, fontsize="x-small", loc="best")
 caption = (
-    f"Effective receptive fields of five classifiers with about equal numbers of parameters, trained on {IMAGES} images "
+    f"Effective receptive fields of five classifiers with about as many parameters, trained on {IMAGES} images "
     f"of {images.name}, and their accuracy. Means over {SEEDS} seeds and {MEASURED} test images of 32 x 32; bars and ± "
     "are standard errors over seeds."
 )

@@ -121,7 +121,7 @@ write_table(rows, options.output / "spectrograms.csv")
 
 # %%
 figure, axes = new_figure(10.5, 5, 2, 4, width_ratios=(1.1, 1, 1, 1.2))
-example = inputs[labels == 1][0, 0]
+example = inputs[labels == 1][0, 0].numpy()
 shown = axes[0, 0].imshow(example, origin="lower", cmap="viridis", aspect="auto")
 axes[0, 0].set_title("a rising chirp", fontsize="medium")
 figure.colorbar(shown, ax=axes[0, 0], label="log magnitude [std]")
