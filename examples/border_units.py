@@ -3,21 +3,23 @@ How do the effective receptive fields of units near the border differ from the c
 
 A reviewer of Luo et al. (NeurIPS 2016) asked; the paper measures the centre unit alone. Here all units of an 8 x 8 grid
 are measured in one sweep: size (the box around the unit that holds half of the map, and effective pixels, which need
-no centre), shape (R^2 of the Gaussian and the best family), and how much of the theoretical field is outside the image.
-The table has the units from the corner to the centre along the diagonal, and that in the middle of the upper edge.
+no centre), shape (R^2 of the Gaussian and the best family), shift (of the Gaussian's centre from the unit's, in px
+downwards), and how much of the theoretical field is outside the image. The table has the units on the diagonal from
+the corner to the centre, after that in the middle of the upper edge.
 
 Networks, random weights, all with stride 16 on 128 x 128: a plain CNN (VGG-11 with batch norm after its last
 convolution), ResNet-18's layer3, and a small vision transformer (patch 16, 6 layers, 128 channels, 4 heads).
 Inputs: 20 crops of one photograph (--quick: 4 of 64 x 64, a 4 x 4 grid).
 
-Published: nothing. Measured: the border cuts the field off and does not move it. 69 and 75 % of the corner unit's
-theoretical field are outside (16 and 63 % of the centre unit's), and a third of the centre unit's effective pixels is
-left: 3,537 ± 30 of 9,585 ± 34 in the plain CNN, 2,915 ± 47 of 9,379 ± 94 in ResNet-18. The box around the unit that
-holds half of it is as wide in the corner as in the centre (60 and 62 px; 65 and 61 px), as a quarter of a round field
-has its distances, but narrower one unit further in (46 ± 2 and 47 px), where the border takes the far end of one side
-alone. The shape is flatter than a Gaussian everywhere in the plain CNN (beta 2.2 to 2.5, R^2 of a Gaussian 0.97 to
-0.98) and sharper in ResNet-18 (beta 1.6 in the corner, 1.2 in the centre). A random transformer sees its own patch,
-wherever that lies: 16 px, the patch's side.
+Published: nothing. Measured: the border cuts the field off, and in the plain CNN pushes it inwards. 69 and 75 % of the
+corner unit's theoretical field are outside (16 and 63 % of the centre unit's), and about a third of the centre unit's
+effective pixels is left: 3,537 ± 30 of 9,585 ± 34 in the plain CNN, 2,915 ± 47 of 9,379 ± 94 in ResNet-18. The fitted
+Gaussian of the plain CNN's corner unit lies 13.4 ± 0.7 px further inside than the unit, that of the next unit on the
+diagonal 3.3 ± 0.7 px, that of the others where the unit is; ResNet-18's corner unit weighs the corner itself most
+(-10 ± 3 px). The box around the unit that holds half of the map is as wide in the corner as in the centre (60 and 62
+px; 65 and 61 px), but narrower one unit further in (46 ± 2 and 47 px). The shape is flatter than a Gaussian everywhere
+in the plain CNN (beta 2.2 to 2.5, R^2 of a Gaussian 0.97 to 0.98), sharper in ResNet-18 (beta 1.6 in the corner, 1.2 in
+the centre). A random transformer sees its own patch, wherever that lies: 16 px, the patch's side.
 """
 
 # %%
@@ -66,6 +68,10 @@ def half(field: ERFMap) -> float:
     return field.radius_mass().diameter(0.5)
 
 
+def shift(field: ERFMap) -> float:
+    return field.gaussian_fit().mean[0] - field.center[0]
+
+
 def numbers(network: str, field: ERFMap) -> dict[str, object]:
     trf, shapes = field.theoretical, field.compare_shapes()
     return {
@@ -75,6 +81,7 @@ def numbers(network: str, field: ERFMap) -> dict[str, object]:
         "outside": trf.outside,
         **with_error("diameter_50", field.estimate(half)),
         **with_error("effective_pixels", field.estimate(ERFMap.effective_pixels)),
+        **with_error("shift", field.estimate(shift)),
         "r2": field.gaussian_fit().r2,
         "best_shape": shapes[0].family.replace(" ", "-"),
         "beta": next(shape.beta for shape in shapes if shape.beta is not None),
