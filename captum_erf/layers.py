@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import Module
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 ForwardFunc = Callable[..., Any]
@@ -159,7 +160,7 @@ def unchanged(modules: Sequence[Module], *, eval_mode: bool) -> Iterator[None]:
 
     Flags are set one by one: ``Module.eval`` may be overridden to do more than that.
     """
-    kept = [_Kept(module) for module in modules if module._buffers or module.training]
+    kept = [_Kept(module, eval_mode) for module in modules if module._buffers or module.training]
     try:
         if eval_mode:
             for module in modules:
@@ -172,15 +173,16 @@ def unchanged(modules: Sequence[Module], *, eval_mode: bool) -> Iterator[None]:
 
 
 class _Kept:
-    """A module's training flag and buffers as they were."""
+    """A module's training flag and buffers as they were; batch norm in evaluation mode writes none."""
 
-    def __init__(self, module: Module) -> None:
+    def __init__(self, module: Module, eval_mode: bool) -> None:
         self.module, self.training = module, module.training
         self.buffers: dict[str, Tensor | None] = dict(module._buffers.items())
+        reads_only = type(module).forward is _BatchNorm.forward and (eval_mode or not module.training)
         self.values = {
             name: (buffer.detach().clone(), buffer._version)
             for name, buffer in self.buffers.items()
-            if buffer is not None and not buffer.is_inference()
+            if buffer is not None and not buffer.is_inference() and not reads_only
         }
 
     def restore(self) -> None:
@@ -243,8 +245,7 @@ def model_device(modules: Sequence[Module]) -> torch.device | None:
 
 def mixes_samples(modules: Sequence[Module]) -> list[str]:
     """Names of the kinds of normalisation that would mix the samples of a batch as they stand."""
-    norms = torch.nn.modules.batchnorm._BatchNorm
-    return sorted({type(m).__name__ for m in modules if isinstance(m, norms) and _uses_batch(m)})
+    return sorted({type(m).__name__ for m in modules if isinstance(m, _BatchNorm) and _uses_batch(m)})
 
 
 def _uses_batch(norm: Any) -> bool:

@@ -9,7 +9,11 @@ beside their accuracy.
 Data: Fashion-MNIST, or CIFAR-10 with --data; 1,500 training images, 4 epochs, 3 seeds of weights and order (--quick:
 200 images, 1 epoch, 2 seeds); accuracy over 2,000 test images, fields over 100 of them. Standard errors are over seeds.
 
-Published: nothing. Measured: MEASURED
+Published: nothing. Measured: kernels, not depth, widen the field: threshold sizes after training are 20.4 ± 1.1 px (17
+blocks of 3 x 3, theoretical field 73), 29.5 ± 0.7 (5 x 5, 57), 30.2 ± 0.6 (7 x 7, 49) and 31.5 ± 0.4 px (9 x 9, 49),
+nearly the whole image. It does not pay here: the best, at 70.1 ± 1.5 % accuracy, is the wide, shallow network that sees
+13.7 ± 0.2 px; the others reach 58 to 65 %, within their errors of each other. On these images local shape suffices, and
+a larger field is no reason to choose a network.
 """
 
 # %%

@@ -345,3 +345,14 @@ def test_spectrograms(run):
     assert ((column(rows, "hertz") > 250) & (column(rows, "hertz") < 25 * 63.5 / 2)).all()
     assert ((column(rows, "ms") > 40) & (column(rows, "ms") < 33 * 7.75 / 2)).all()
     assert column(rows, "beta", sounds="all").min() > 2.3
+
+
+@needs_images
+def test_architectures(run):
+    rows = run("architectures")["architectures"]
+    assert column(rows, "trf").tolist() == [73, 57, 49, 49, 21]
+    assert column(rows, "parameters").max() < 1.3 * column(rows, "parameters").min()
+    deep, *_, large, wide = column(rows, "size_before")
+    assert wide < deep < large <= 32
+    assert (column(rows, "size_after") <= 32).all()
+    assert ((column(rows, "accuracy") > 0) & (column(rows, "accuracy") < 0.95)).all()
