@@ -17,32 +17,20 @@ brings the narrower field of earlier layers.
 """
 
 # %%
-import torch
-from common import PALETTE, arguments, new_figure, save_figure, with_error, write_table
+from common import PALETTE, arguments, new_figure, save_figure, torchvision_network, with_error, write_table
 from torch import nn
 from torch.utils.data import DataLoader
 
 from captum_erf import EffectiveReceptiveField, ERFMap, visualization
 from captum_erf.images import photograph
-from captum_erf.models import WeightsError, load_model
 
-options = arguments(__doc__, "all_layers", weights="torchvision's name of trained weights, such as DEFAULT, or a file")
+options = arguments(__doc__, "all_layers", weights="torchvision's name of trained weights, such as DEFAULT")
 IMAGES, SIZE = (4, 64) if options.quick else (20, 224)
 NETWORKS = ["resnet18"] if options.quick else ["resnet18", "resnet50"]
 WEIGHTS = ["random"] + (["trained"] if options.weights else [])
 
 
 # %%
-def load(network: str, weights: str) -> nn.Module:
-    try:
-        return load_model(network, str(options.weights) if weights == "trained" else None).model
-    except (WeightsError, ValueError) as error:
-        raise SystemExit(
-            f"{network} cannot be had with --weights {options.weights}: {error}\nOffline, put torchvision's "
-            f"file into {torch.hub.get_dir()}/checkpoints; without --weights, random weights alone are measured."
-        ) from error
-
-
 def measure(model: nn.Module) -> list[ERFMap]:
     layers = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
     loader = DataLoader(photograph(IMAGES, size=SIZE), batch_size=4)
@@ -53,7 +41,11 @@ def diameter(field: ERFMap, share: float) -> tuple[float | None, float | None]:
     return field.estimate(lambda field: field.radius_mass().diameter(share))
 
 
-models = {(network, weights): load(network, weights) for network in NETWORKS for weights in WEIGHTS}
+models = {
+    (network, weights): torchvision_network(network, options.weights if weights == "trained" else None)
+    for network in NETWORKS
+    for weights in WEIGHTS
+}
 fields = {setting: measure(model) for setting, model in models.items()}
 rows = [
     {

@@ -2,8 +2,8 @@
 Deep with small kernels, or shallow with large ones? Choosing an architecture by its effective receptive field.
 
 The question of someone who uses the package: at equal numbers of parameters, which of the classifiers of
-training_classifier.py sees enough of the image, and does it pay? Five of them with about 20,000 parameters, from 17
-blocks of 3 x 3 to 2 blocks of 9 x 9 convolutions, and a wide, shallow one, are measured before and after training,
+training_classifier.py sees enough of the image, and does it pay? Five of them with 21,000 to 27,000 parameters, from
+17 blocks of 3 x 3 to 2 blocks of 9 x 9 convolutions, and a wide, shallow one, are measured before and after training,
 beside their accuracy.
 
 Data: Fashion-MNIST, or CIFAR-10 with --data; 1,500 training images, 4 epochs, 3 seeds of weights and order (--quick:
@@ -107,8 +107,8 @@ for row, colour in zip(rows, (*PALETTE, "0.4"), strict=True):
 axes[0, -1].set(xlabel="threshold size [px]", ylabel="accuracy")
 axes[0, -1].legend(frameon=False, fontsize="x-small", loc="best")
 caption = (
-    f"Effective receptive fields of five classifiers with about as many parameters, trained on {IMAGES} images "
-    f"of {images.name}, and their accuracy. Means over {SEEDS} seeds and {MEASURED} test images of 32 x 32; bars and ± "
-    "are standard errors over seeds."
+    f"Effective receptive fields of five classifiers with nearly equal numbers of parameters, trained on {IMAGES} "
+    f"images of {images.name}, and their accuracy. Means over {SEEDS} seeds and {MEASURED} test images of 32 x 32; bars and "
+    "± are standard errors over seeds."
 )
 save_figure(figure, options.output / "architectures.png", caption)

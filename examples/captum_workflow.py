@@ -19,12 +19,11 @@ and symmetric padding the units' centres are at multiples of the stride.
 import numpy as np
 import torch
 from captum.attr import IntegratedGradients, LayerAttribution, LayerGradCam, NoiseTunnel, visualization
-from common import arguments, new_figure, save_figure, with_error, write_table
+from common import arguments, new_figure, save_figure, torchvision_network, with_error, write_table
 from matplotlib.cm import ScalarMappable
 from matplotlib.patches import Rectangle
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torchvision.models import resnet18
 
 from captum_erf import EffectiveReceptiveField
 from captum_erf.images import photograph
@@ -34,8 +33,7 @@ CROPS, SIZE, DRAWS = (4, 96, 2) if options.quick else (32, 224, 8)
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 LAYERS = ["layer2", "layer3", "layer4"]
 
-torch.manual_seed(0)
-model = resnet18(weights=str(options.weights) if options.weights else None).eval()
+model = torchvision_network("resnet18", options.weights)
 image = photograph(1, size=SIZE)[0][None]
 target = int(model(image).argmax())
 

@@ -18,10 +18,9 @@ by one: 15 and 15, 31 ± 3 and 33, 69 and 77, 99 and 111 px; random signs give w
 
 # %%
 import torch
-from common import PALETTE, arguments, draw_map, new_figure, save_figure, with_error, write_table
+from common import PALETTE, arguments, draw_map, new_figure, save_figure, torchvision_network, with_error, write_table
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torchvision import models
 
 from captum_erf import EffectiveReceptiveField, ERFMap
 from captum_erf.images import photograph
@@ -50,9 +49,7 @@ inputs = list(DataLoader(photograph(IMAGES, size=SIZE), batch_size=10))
 # %%
 def measure(network: str) -> dict[tuple[str, str, str], ERFMap]:
     """The field of every layer under every choice; groups of samples are groups of images."""
-    torch.manual_seed(0)
-    model = models.get_model(network, weights=str(options.weights) if options.weights else None)
-    erf = EffectiveReceptiveField(model, UNITS[network])
+    erf = EffectiveReceptiveField(torchvision_network(network, options.weights), UNITS[network])
     return {
         (network, field.layer, name): field
         for name, channel in CHOICES.items()

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import update_bn
 from torchvision.datasets import CIFAR10
+from torchvision.models import get_model
 
 from captum_erf import EffectiveReceptiveField, ERFMap, protocols, theory
 
@@ -166,6 +167,21 @@ def field_of_draws(make_model: Callable[[], nn.Sequential], draws: int, **option
 def beta_of(field: ERFMap) -> float:
     """Exponent of the generalised Gaussian that fits best: 2 for a Gaussian, 1 for a Laplace shape, more for a box."""
     return next(shape.beta for shape in field.compare_shapes() if shape.beta is not None)
+
+
+# %% Networks of torchvision
+
+
+def torchvision_network(name: str, weights: Path | None, **settings: Any) -> nn.Module:
+    """A network in evaluation mode, with random weights of a fixed seed or trained ones; these may be out of reach."""
+    torch.manual_seed(0)
+    try:
+        return get_model(name, weights=str(weights) if weights else None, **settings).eval()
+    except (OSError, KeyError, ValueError) as error:
+        raise SystemExit(
+            f"{name} cannot be had with --weights {weights}: {error}\nOffline, put torchvision's file into "
+            f"{torch.hub.get_dir()}/checkpoints; without --weights, random weights are measured."
+        ) from error
 
 
 # %% Networks that are trained

@@ -20,11 +20,9 @@ px, 90 % in 202 px, and no one number tells that.
 """
 
 # %%
-import torch
-from common import PALETTE, arguments, draw_map, new_figure, save_figure, with_error, write_table
+from common import PALETTE, arguments, draw_map, new_figure, save_figure, torchvision_network, with_error, write_table
 from torch import nn
 from torch.utils.data import DataLoader
-from torchvision import models
 
 from captum_erf import EffectiveReceptiveField, ERFMap, channels_last, protocols, tokens
 from captum_erf.images import photograph
@@ -45,9 +43,8 @@ if options.quick:
 
 
 def network(name: str, size: int) -> nn.Module:
-    torch.manual_seed(0)
     sized = {"image_size": size} if name.startswith("vit") and size != 224 else {}
-    return models.get_model(name, weights=str(options.weights) if options.weights else None, **sized)
+    return torchvision_network(name, options.weights, **sized)
 
 
 def crops(number: int, size: int) -> DataLoader:
