@@ -108,7 +108,7 @@ axes[0, -1].set(xlabel="threshold size [px]", ylabel="accuracy")
 axes[0, -1].legend(frameon=False, fontsize="x-small", loc="best")
 caption = (
     f"Effective receptive fields of five classifiers with nearly equal numbers of parameters, trained on {IMAGES} "
-    f"images of {images.name}, and their accuracy. Means over {SEEDS} seeds and {MEASURED} test images of 32 x 32; bars and "
+    f"images of {images.name}, and their accuracy. Means over {SEEDS} seeds and {MEASURED} test images; bars and "
     "± are standard errors over seeds."
 )
 save_figure(figure, options.output / "architectures.png", caption)
