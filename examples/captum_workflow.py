@@ -12,7 +12,8 @@ photograph that matplotlib ships, 224 x 224; fields are means over 32 crops of i
 Published: nothing; Selvaraju et al. (ICCV 2017) upsample the cells. Measured with random weights: a cell of layer3 is
 drawn 16 px wide; half of what its unit weighs lies in 61 px, 90 % in 115 px, 7 cells. In layer2 it is 61 px for cells
 of 8 px, in layer4 189 px for 32 px. And the unit looks at the cell's upper left corner, not its middle: with strides
-and symmetric padding the units' centres are at multiples of the stride.
+and symmetric padding the units' centres are at multiples of the stride. A box's side moves in steps of 2 px, so that
+its standard error is 0 where no group of crops moves it by a step.
 """
 
 # %%
@@ -28,7 +29,7 @@ from torch.utils.data import DataLoader
 from captum_erf import EffectiveReceptiveField
 from captum_erf.images import photograph
 
-options = arguments(__doc__, "captum_workflow", weights="torchvision's name of trained weights, such as DEFAULT")
+options = arguments(__doc__, "captum_workflow", weights="torchvision's name, such as DEFAULT, or a file")
 CROPS, SIZE, DRAWS = (4, 96, 2) if options.quick else (32, 224, 8)
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 LAYERS = ["layer2", "layer3", "layer4"]

@@ -173,13 +173,17 @@ def beta_of(field: ERFMap) -> float:
 
 
 def torchvision_network(name: str, weights: Path | None, **settings: Any) -> nn.Module:
-    """A network in evaluation mode, with random weights of a fixed seed or trained ones; these may be out of reach."""
+    """A network in evaluation mode, its weights random with a fixed seed, torchvision's by their name, or a file's."""
     torch.manual_seed(0)
+    is_file = weights is not None and weights.is_file()
     try:
-        return get_model(name, weights=str(weights) if weights else None, **settings).eval()
-    except (OSError, KeyError, ValueError) as error:
+        model = get_model(name, weights=str(weights) if weights and not is_file else None, **settings)
+        if is_file:
+            model.load_state_dict(torch.load(weights, weights_only=True))
+        return model.eval()
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise SystemExit(
-            f"{name} cannot be had with --weights {weights}: {error}\nOffline, put torchvision's file into "
+            f"{name} cannot be had with --weights {weights}: {type(error).__name__}: {error}\nOffline, put torchvision's file into "
             f"{torch.hub.get_dir()}/checkpoints; without --weights, random weights are measured."
         ) from error
 

@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader
 from captum_erf import EffectiveReceptiveField, ERFMap, channels_last, protocols, tokens
 from captum_erf.images import photograph
 
-options = arguments(__doc__, "transformers", weights="torchvision's name of trained weights, such as DEFAULT")
+options = arguments(__doc__, "transformers", weights="torchvision's name, such as DEFAULT, or a file")
 CROPS, LARGE_CROPS, LARGE = (2, 2, 224) if options.quick else (10, 4, 1024)
 BLOCK = "encoder.layers.encoder_layer_"
 NETWORKS = {

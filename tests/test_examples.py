@@ -170,7 +170,7 @@ def test_all_layers_offline(run, monkeypatch, tmp_path):
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.urlopen", offline)
-    with pytest.raises(SystemExit, match=r"(?s)--weights DEFAULT: .*URLError.*Offline, put .*checkpoints"):
+    with pytest.raises(SystemExit, match=r"(?s)--weights DEFAULT: URLError: .*.*Offline, put .*checkpoints"):
         run("all_layers", "--weights", "DEFAULT")
 
 
@@ -355,4 +355,4 @@ def test_architectures(run):
     deep, *_, large, wide = column(rows, "size_before")
     assert wide < deep < large <= 32
     assert (column(rows, "size_after") <= 32).all()
-    assert ((column(rows, "accuracy") > 0) & (column(rows, "accuracy") < 0.95)).all()
+    assert 0.12 < column(rows, "accuracy").mean() < 0.95
