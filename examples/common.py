@@ -183,8 +183,8 @@ def torchvision_network(name: str, weights: Path | None, **settings: Any) -> nn.
         return model.eval()
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise SystemExit(
-            f"{name} cannot be had with --weights {weights}: {type(error).__name__}: {error}\nOffline, put torchvision's file into "
-            f"{torch.hub.get_dir()}/checkpoints; without --weights, random weights are measured."
+            f"{name} cannot be had with --weights {weights}: {type(error).__name__}: {error}\n"
+            f"Offline, put the file into {torch.hub.get_dir()}/checkpoints; without --weights they are random."
         ) from error
 
 
