@@ -23,7 +23,7 @@ from .probing import LOWER, UPPER, Canvas, Guess, Prober, Refused, Target
 WIDTHS = (1, 4, 16, 32, 64, 96, 128)
 PERIODS = (64, 448, 192, 320, 960, 256)
 FIRST_GROWTH, LARGEST_GROWTH = 3.5, 7
-MAX_PERIOD = 8
+MAX_TERM = 8
 CHEAP = 0.3
 PROOFS_PER_PASS = 4
 
@@ -259,8 +259,8 @@ class _AxisSearch:
 
 def _is_plausible(pixels: int, units: int) -> bool:
     """Rules out growth that looks even only by rounding."""
-    stride = Fraction(pixels, max(units, 1))
-    return units > 1 and (stride.denominator == 1 or stride.numerator <= MAX_PERIOD)
+    ratio = Fraction(pixels, max(units, 1)).as_integer_ratio()
+    return units > 1 and (1 in ratio or max(ratio) <= MAX_TERM)
 
 
 def _moves(before: NDArray[np.bool_], after: NDArray[np.bool_], units: int) -> bool:

@@ -117,6 +117,14 @@ def test_the_stride_of_an_upsampled_grid_is_a_fraction():
     assert (field.lower, field.upper) == ((-1, 1), (1, 2))
 
 
+def test_growth_that_is_even_by_rounding_gives_no_stride():
+    net = nn.Sequential(
+        nn.Conv1d(1, 1, 2, stride=3), nn.ConvTranspose1d(1, 1, 1, stride=2), nn.Upsample(scale_factor=4)
+    )
+    field = theoretical_receptive_field(net, "2", (1, 26), (0,))
+    assert (field.lower, field.upper, field.stride) == ((0,), (2,), (3 / 8,))
+
+
 def test_axes_may_differ():
     net = nn.Sequential(nn.Conv2d(1, 1, (1, 7), stride=(1, 3), padding=(0, 3)), nn.Conv2d(1, 1, (5, 1), padding=(2, 0)))
     field = theoretical_receptive_field(net, "1", (1, 40, 40))
