@@ -178,7 +178,8 @@ class _Kept:
     def __init__(self, module: Module, eval_mode: bool) -> None:
         self.module, self.training = module, module.training
         self.buffers: dict[str, Tensor | None] = dict(module._buffers.items())
-        reads_only = type(module).forward is _BatchNorm.forward and (eval_mode or not module.training)
+        is_norm = isinstance(module, _BatchNorm) and type(module).forward is _BatchNorm.forward
+        reads_only = is_norm and (eval_mode or not module.training)
         self.values = {
             name: (buffer.detach().clone(), buffer._version)
             for name, buffer in self.buffers.items()
