@@ -80,7 +80,14 @@ def unit_gradients(
     if not sources:
         raise TypeError("No input is a floating-point tensor; pass the embedded or normalised inputs as floats.")
     with torch.autocast(sources[0].device.type, dtype=autocast, enabled=autocast is not None):
-        outputs = _outputs(network, leaves, additional_forward_args)
+        outputs = layer_outputs(
+            network.forward_func,
+            network.layers,
+            leaves,
+            additional_forward_args,
+            layer_input=network.layer_input,
+            device_ids=network.device_ids,
+        )
     arguments = (*inputs, *additional_forward_args)
     while outputs:
         place, output = outputs.popitem()
@@ -91,34 +98,6 @@ def unit_gradients(
             found = iter(_gradient(scalars, sources, name, retain_graph=more))
             yield place, number, tuple(next(found) if has_gradient else None for has_gradient in floating)
         del output, scalars
-
-
-def _outputs(network: Network, leaves: tuple[Any, ...], additional_forward_args: tuple[Any, ...]) -> dict[int, Any]:
-    """What the layers hand over; images go channels-last, in which convolutions run faster, where the network can."""
-
-    def run(image_format: torch.memory_format) -> dict[int, Any]:
-        return layer_outputs(
-            network.forward_func,
-            network.layers,
-            tuple(_copy(leaf, image_format) for leaf in leaves),
-            additional_forward_args,
-            layer_input=network.layer_input,
-            device_ids=network.device_ids,
-        )
-
-    try:
-        return run(torch.channels_last)
-    except RuntimeError as error:
-        if "contiguous" not in str(error):
-            raise
-    return run(torch.contiguous_format)
-
-
-def _copy(leaf: Any, image_format: torch.memory_format) -> Any:
-    """What the network gets and may change in place."""
-    if not isinstance(leaf, Tensor):
-        return leaf
-    return leaf.clone(memory_format=image_format if leaf.ndim == 4 else torch.preserve_format)
 
 
 def _scalars(

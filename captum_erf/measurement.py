@@ -226,55 +226,54 @@ class Measurement:
         if unknown:
             # cuDNN's TF32 differs by more than the tolerance, and NNPACK's kernels spread NaN.
             with torch.backends.cudnn.flags(enabled=False), torch.backends.nnpack.flags(enabled=False):
-                fitted = [replace(target, window=self._fitted_window(target, inputs[0])) for target in unknown]
-                verdicts.update(zip(unknown, self._compared(fitted, inputs, arguments), strict=True))
+                verdicts.update(self._verdicts(unknown, inputs, arguments))
         return [replace(target, window=verdicts.get(target, target.window)) for target in targets]
 
-    def _fitted_window(self, target: Target, sample: Tensor) -> Window | str:
-        """The smallest window in which the unit sees its very field, or why there is none."""
+    def _verdicts(
+        self, targets: list[Target], inputs: tuple[Any, ...], arguments: tuple[Any, ...]
+    ) -> Iterator[tuple[Target, Window | str]]:
+        """Every target with the window whose map equals the whole input's, or why there is none."""
+        plain = replace(self, channel=_every_channel, magnitude="abs", autocast=None)
+        whole = plain.maps([replace(target, window="self-check") for target in targets], inputs, arguments)
+        for target, reference in zip(targets, whole, strict=True):
+            yield target, plain._fitted_window(target, inputs, reference.values)
+
+    def _fitted_window(self, target: Target, inputs: tuple[Any, ...], reference: Tensor) -> Window | str:
+        """The smallest window in which the unit sees its very field, where its map equals the reference."""
         reason = ""
         assert target.theoretical is not None
         for window in larger_windows(target.theoretical):
             try:
-                if self._sees_its_field(target, window, sample):
-                    return window
+                (found,) = self.maps([replace(target, window=window)], inputs, ())
+                if self._sees_its_field(target, window, inputs[0], found):
+                    return _difference(found, reference) or window
                 reason = "the unit sees another part of the input in the window"
             except Exception as error:
                 reason = f"the network does not take the window: {error}"
         return reason
 
-    def _sees_its_field(self, target: Target, window: Window, sample: Tensor) -> bool:
-        """Whether NaN around the field in the window does not reach the unit, and NaN at each of its ends does."""
+    def _sees_its_field(self, target: Target, window: Window, sample: Tensor, found: SampleMaps) -> bool:
+        """Whether the unit sees none of the window around its field, and something at each of the field's ends.
+
+        What a map does not show, NaN does: it reaches the unit from wherever the unit sees.
+        """
         assert target.theoretical is not None
-        layer = self.network.layers[target.place]
         crop = sample[region(window.offset, window.shape)]
         around = torch.full_like(crop, math.nan)
         inside = field_inside(target.theoretical, window)
         around[inside] = crop[inside]
         at_ends = []
         for end in field_ends(target.theoretical, window):
-            at_ends.append(crop.clone())
-            at_ends[-1][end] = math.nan
+            if not found.values[end].any():
+                at_ends.append(crop.clone())
+                at_ends[-1][end] = math.nan
+        layer = self.network.layers[target.place]
         with torch.no_grad():
             outputs = layer_outputs(self.network.forward_func, (layer,), (torch.cat([around, *at_ends]),))
         index: tuple[Any, ...] = (slice(None), slice(None), *window.index)
         units = apply_layout(self.network.layout, outputs[0], layer.name)[index]
         reached: list[bool] = units.isnan().any(1).tolist()
         return reached == [False, *[True] * len(at_ends)]
-
-    def _compared(
-        self, targets: list[Target], inputs: tuple[Any, ...], arguments: tuple[Any, ...]
-    ) -> list[Window | str]:
-        """The windows whose maps equal the whole input's, and why the others' do not."""
-        plain = replace(self, channel=_every_channel, magnitude="abs", autocast=None)
-        numbers = [number for number, target in enumerate(targets) if isinstance(target.window, Window)]
-        chosen = [targets[number] for number in numbers]
-        apart = plain.maps(chosen, inputs, arguments)
-        whole = plain.maps([replace(target, window="self-check") for target in chosen], inputs, arguments)
-        found = [target.window for target in targets]
-        for number, part, reference in zip(numbers, apart, whole, strict=True):
-            found[number] = _verdict(part, reference.values) or found[number]
-        return found
 
 
 def _reaches_outside(theoretical: TheoreticalReceptiveField, maps: SampleMaps) -> bool:
@@ -313,7 +312,7 @@ def _placed(part: Tensor, offset: tuple[int, ...], size: Sequence[int]) -> Tenso
     return whole
 
 
-def _verdict(part: SampleMaps, reference: Tensor) -> str:
+def _difference(part: SampleMaps, reference: Tensor) -> str:
     """Why the window may not be used; nothing where it may."""
     placed = _placed(part.values, part.offset, reference.shape[1:])
     peak = float(reference.max())
