@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from captum_erf import EffectiveReceptiveField, ERFMap, visualization
 from captum_erf.images import photograph
 
-options = arguments(__doc__, "all_layers", weights="torchvision's name, such as DEFAULT, or a file")
+options = arguments(__doc__, "all_layers", weights="torchvision's name, such as DEFAULT")
 IMAGES, SIZE = (4, 64) if options.quick else (20, 224)
 NETWORKS = ["resnet18"] if options.quick else ["resnet18", "resnet50"]
 WEIGHTS = ["random"] + (["trained"] if options.weights else [])

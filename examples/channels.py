@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from captum_erf import EffectiveReceptiveField, ERFMap
 from captum_erf.images import photograph
 
-options = arguments(__doc__, "channels", weights="torchvision's name, such as DEFAULT, or a file")
+options = arguments(__doc__, "channels", weights="torchvision's name, such as DEFAULT")
 IMAGES, DRAWS, SIZE = (10, 4, 64) if options.quick else (20, 16, 224)
 UNITS = {"resnet18": ["layer4"]} if options.quick else {"resnet50": [f"layer{n}" for n in (1, 2, 3, 4)]}
 UNITS |= {"resnet18": ["layer4"]}

@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader
 from captum_erf import EffectiveReceptiveField, ERFMap, channels_last, protocols, tokens
 from captum_erf.images import photograph
 
-options = arguments(__doc__, "transformers", weights="torchvision's name, such as DEFAULT, or a file")
+options = arguments(__doc__, "transformers", weights="torchvision's name, such as DEFAULT")
 CROPS, LARGE_CROPS, LARGE = (2, 2, 224) if options.quick else (10, 4, 1024)
 BLOCK = "encoder.layers.encoder_layer_"
 NETWORKS = {
@@ -36,8 +36,6 @@ NETWORKS = {
     "vit_b_16": ([f"{BLOCK}5", f"{BLOCK}11"], tokens(prefix=1)),
     "swin_t": (["features.5", "features.7"], channels_last),
 }
-
-
 if options.quick:
     NETWORKS = {name: NETWORKS[name] for name in ("resnet50", "swin_t")}
 
