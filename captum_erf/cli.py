@@ -99,13 +99,15 @@ def _run(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     fields = [replace(field, recipe=field.recipe | words) for field in _measure(options, plan, crops)]
     rows = [field.summary() for field in tqdm(fields, desc="Fits", unit="layer")]
-    print(f"{outputs.table(fields, rows)}\n\n{_notes(options, plan, fields, len(crops))}")
     run: dict[str, Any] = {"captum_erf": __version__, **words, "options": _plain(options)}
-    if plan.protocol is not None:
-        reports = [plan.protocol.report(field) for field in fields]
-        print("", *reports, sep="\n\n")
+    reports = [plan.protocol.report(field) for field in fields] if plan.protocol else []
+    if reports:
         run["protocol"] = [report.to_dict() for report in reports]
-    files = outputs.write(folder, fields, rows, run)
+    texts = [outputs.table(fields, rows), _notes(options, plan, fields, len(crops)), *map(str, reports)]
+    try:
+        print("\n\n".join(texts), flush=True)
+    finally:
+        files = outputs.write(folder, fields, rows, run)
     print(f"\nWrote {', '.join(file.name for file in files)} to {folder}")
 
 
