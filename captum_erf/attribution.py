@@ -196,7 +196,8 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
             input_index (int): Which of several inputs the map is of.
             max_samples (int, optional): Stop after this many samples, over all ranks.
             target_error (float, optional): Stop once the relative standard error of ``radius(0.5)`` is at or below
-                it; looked at from two samples a group on.
+                it; looked at from two samples a group on. The radius moves in whole pixels, so a small one may look
+                exact early.
             window (str or bool): ``"auto"`` works on the smallest exact part of the input and checks itself on the
                 first batch; False always takes the whole input.
             autocast (torch.dtype, optional): Precision of the passes; sums stay float64.
