@@ -96,12 +96,12 @@ def layer_outputs(
     """
     if any(layer.which is None for layer in layers):
         _choose_calls(forward_func, layers, (*inputs, *additional_forward_args))
+    parallel = device_ids is not None or isinstance(forward_func, DataParallel)
 
     def run(image_format: torch.memory_format) -> _Recorder:
         copies = tuple(_copy(item, image_format) for item in inputs)
         return _recorded(forward_func, layers, (*copies, *additional_forward_args), layer_input, parallel)
 
-    parallel = device_ids is not None or isinstance(forward_func, DataParallel)
     try:
         recorder = run(torch.channels_last)
     except RuntimeError as error:

@@ -25,7 +25,7 @@ the centre). A random transformer sees its own patch, wherever that lies: 16 px,
 # %%
 import numpy as np
 import torch
-from common import arguments, draw_map, new_figure, save_figure, with_error, write_table
+from common import arguments, draw_map, new_figure, save_figure, shape_of, with_error, write_table
 from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.models import VisionTransformer, resnet18, vgg11_bn
@@ -73,7 +73,7 @@ def shift(field: ERFMap) -> float:
 
 
 def numbers(network: str, field: ERFMap) -> dict[str, object]:
-    trf, shapes = field.theoretical, field.compare_shapes()
+    trf = field.theoretical
     return {
         "network": network,
         "unit": ",".join(map(str, field.position)),
@@ -83,8 +83,7 @@ def numbers(network: str, field: ERFMap) -> dict[str, object]:
         **with_error("effective_pixels", field.estimate(ERFMap.effective_pixels)),
         **with_error("shift", field.estimate(shift)),
         "r2": field.gaussian_fit().r2,
-        "best_shape": shapes[0].family.replace(" ", "-"),
-        "beta": next(shape.beta for shape in shapes if shape.beta is not None),
+        **shape_of(field),
     }
 
 

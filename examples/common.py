@@ -166,7 +166,14 @@ def field_of_draws(make_model: Callable[[], nn.Sequential], draws: int, **option
 
 def beta_of(field: ERFMap) -> float:
     """Exponent of the generalised Gaussian that fits best: 2 for a Gaussian, 1 for a Laplace shape, more for a box."""
-    return next(shape.beta for shape in field.compare_shapes() if shape.beta is not None)
+    return float(shape_of(field)["beta"])
+
+
+def shape_of(field: ERFMap) -> dict[str, str | float]:
+    """Two columns of a table: the family that fits best, and the exponent of the generalised Gaussian."""
+    shapes = field.compare_shapes()
+    beta = next(shape.beta for shape in shapes if shape.beta is not None)
+    return {"best_shape": shapes[0].family.replace(" ", "-"), "beta": beta}
 
 
 # %% Networks of torchvision

@@ -30,6 +30,7 @@ from common import (
     new_figure,
     save_figure,
     settle_batch_norm,
+    shape_of,
     train,
     with_error,
     write_table,
@@ -88,7 +89,6 @@ def sigma(axis: int, unit: float):
 
 
 def numbers(stage: str, kind: str, field: ERFMap) -> dict[str, object]:
-    shapes = field.compare_shapes()
     return {
         "network": stage,
         "sounds": kind,
@@ -97,8 +97,7 @@ def numbers(stage: str, kind: str, field: ERFMap) -> dict[str, object]:
         **with_error("hertz", field.estimate(sigma(0, HERTZ))),
         **with_error("ms", field.estimate(sigma(1, MILLISECONDS))),
         "r2": field.gaussian_fit().r2,
-        "best_shape": shapes[0].family.replace(" ", "-"),
-        "beta": next(shape.beta for shape in shapes if shape.beta is not None),
+        **shape_of(field),
     }
 
 

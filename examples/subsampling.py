@@ -26,12 +26,12 @@ field lies about half way from a disc to a square, the strided one is as round a
 import numpy as np
 from common import (
     arguments,
-    beta_of,
     convolutions,
     draw_map,
     field_of_draws,
     new_figure,
     save_figure,
+    shape_of,
     with_error,
     write_table,
 )
@@ -74,8 +74,7 @@ rows = [
         **with_error("diameter_95", field.estimate(lambda field: field.radius_mass().diameter(0.95))),
         **with_error("box_to_disc", field.estimate(box_to_disc)),
         "r2": field.gaussian_fit().r2,
-        "beta": beta_of(field),
-        "best_shape": field.compare_shapes()[0].family,
+        **shape_of(field),
     }
     for (kind, name), field in fields.items()
 ]

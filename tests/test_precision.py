@@ -2,22 +2,16 @@
 
 import pytest
 import torch
-from PIL import Image
 from torchvision import models
-from torchvision.transforms.functional import pil_to_tensor
 
 from captum_erf import EffectiveReceptiveField
+from captum_erf.images import photograph
 
 STAGES = ["layer1", "layer2", "layer3", "layer4"]
 
 
 def crops(count, size):
-    from matplotlib.cbook import get_sample_data
-
-    with get_sample_data("grace_hopper.jpg") as file:
-        photograph = pil_to_tensor(Image.open(file).convert("RGB")).float() / 255
-    corners = torch.randint(0, 512 - size, (count, 2)).tolist()
-    return torch.stack([photograph[:, y : y + size, x : x + size] for y, x in corners]).sub(0.45).div(0.225)
+    return torch.stack(list(photograph(count, size=size)))
 
 
 def check_diameters(model, images):
