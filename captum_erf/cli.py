@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -74,6 +75,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _tell(text: str) -> None:
+    """Prints; a reader that has left (``| head``) costs nobody the results."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _say(message: str, status: int) -> int:
     print(f"captum-erf: {message}", file=sys.stderr)
     return status
@@ -89,13 +98,13 @@ def _run(options: argparse.Namespace) -> None:
     except (ValueError, TypeError, IndexError) as error:
         raise UsageError(str(error)) from error
     if options.list_layers:
-        print(_list_of_layers(plan, options.model))
+        _tell(_list_of_layers(plan, options.model))
         return
     crops = _crops(options, plan)
     folder = options.output or Path(f"erf-{outputs.safe(options.model)}")
     folder.mkdir(parents=True, exist_ok=True)
     words = {"model": options.model, "weights": plan.named.weights, "images": crops.words}
-    print(f"{options.model}, weights: {plan.named.weights}\n{crops.words}\n", flush=True)
+    _tell(f"{options.model}, weights: {plan.named.weights}\n{crops.words}\n")
     torch.manual_seed(options.seed)
     fields = [replace(field, recipe=field.recipe | words) for field in _measure(options, plan, crops)]
     rows = [field.summary() for field in tqdm(fields, desc="Fits", unit="layer")]
@@ -105,10 +114,10 @@ def _run(options: argparse.Namespace) -> None:
         run["protocol"] = [report.to_dict() for report in reports]
     texts = [outputs.table(fields, rows), _notes(options, plan, fields, len(crops)), *map(str, reports)]
     try:
-        print("\n\n".join(texts), flush=True)
+        _tell("\n\n".join(texts))
     finally:
         files = outputs.write(folder, fields, rows, run)
-    print(f"\nWrote {', '.join(file.name for file in files)} to {folder}")
+    _tell(f"\nWrote {', '.join(file.name for file in files)} to {folder}")
 
 
 def _plan(options: argparse.Namespace) -> Plan:
@@ -223,9 +232,7 @@ def _measure(options: argparse.Namespace, plan: Plan, crops: Crops) -> list[ERFM
                 resume.load_run(options.resume, run, accumulator)
             except ValueError as error:
                 raise UsageError(str(error)) from error
-            print(
-                f"Going on after {accumulator.num_samples} of {len(crops)} samples, from {options.resume}\n", flush=True
-            )
+            _tell(f"Going on after {accumulator.num_samples} of {len(crops)} samples, from {options.resume}\n")
         batches = resume.SavedRun(crops, options.batch_size, accumulator, options.resume, run, options.save_every)
     return run_through(accumulator, batches, target_error=options.target_error, show_progress=True)
 
