@@ -6,8 +6,7 @@ from .attribution import EffectiveReceptiveField
 from .erfmap import ERFMap
 from .geometry import TheoreticalReceptiveField, theoretical_receptive_field
 from .layouts import channels_last, tokens
-
-__version__ = "0.1.0"
+from .version import __version__ as __version__
 
 __all__ = [
     "ERFAccumulator",

@@ -12,7 +12,7 @@ from .batches import Batches
 from .erfmap import ERFMap
 from .geometry import TheoreticalReceptiveField
 from .groupsums import GroupSums, finite_samples
-from .layers import all_modules, model_device
+from .layers import model_device
 from .measurement import Measurement, SampleMaps, Target
 from .recipes import describe
 
@@ -35,6 +35,14 @@ class ERFAccumulator:
 
     Sums are kept in float64 (float32 where the device has none) by group of samples; a sample's group is its
     running number modulo the number of groups. An update that fails changes nothing.
+
+    Args:
+        measurement (Measurement), batches (Batches): What is measured, and how inputs are taken from a batch.
+        groups (int): Groups of samples for the standard errors.
+        nonfinite (str): ``"raise"``, or ``"skip"`` to leave out and count samples that are not finite.
+
+    Raises:
+        ValueError: ``groups`` or ``nonfinite`` is none of the allowed values.
 
     Examples::
 
@@ -94,11 +102,12 @@ class ERFAccumulator:
 
         Raises:
             TypeError: The batch holds no floating-point tensor where inputs were looked for.
-            ValueError: The inputs have another size than those before.
+            ValueError, IndexError: The inputs have another size than those before, or a position, channel or
+                ``input_index`` does not fit.
             FloatingPointError: A gradient is not finite (with ``nonfinite="raise"``).
         """
         network = self._measurement.network
-        device = model_device(all_modules(network.forward_func, network.layers))
+        device = model_device(network.modules)
         inputs, arguments = self._batches.read(batch, device, limit)
         shape = tuple(inputs[self._measurement.input_index].shape)
         self._check_shape(shape[1:])
@@ -123,7 +132,11 @@ class ERFAccumulator:
         r"""
         Adds what another accumulator of the same measurement has summed up, as if its samples came after these.
 
+        Args:
+            other (ERFAccumulator): The other one, which stays as it is.
+
         Raises:
+            TypeError: ``other`` is no ERFAccumulator.
             ValueError: The other one measures something else; nothing is changed.
         """
         if not isinstance(other, ERFAccumulator):
@@ -136,6 +149,9 @@ class ERFAccumulator:
         the samples of rank 0 came first, then those of rank 1, and so on.
 
         Ranks may have seen any number of samples, none included. Call it once, on every rank, at the end.
+
+        Args:
+            process_group (ProcessGroup, optional): The ranks; None takes all.
 
         Raises:
             ValueError: The ranks measure different things; raised on every rank.
@@ -161,6 +177,9 @@ class ERFAccumulator:
         r"""
         The maps so far, layer by layer, position by position.
 
+        Returns:
+            *list[ERFMap]*
+
         Raises:
             ValueError: No sample has been seen, or all samples of a unit are dead or not finite.
         """
@@ -174,6 +193,9 @@ class ERFAccumulator:
     def state_dict(self) -> dict[str, Any]:
         r"""
         The state as tensors, strings and numbers alone, so that ``torch.load(path, weights_only=True)`` reads it.
+
+        Returns:
+            *dict* for :meth:`load_state_dict`, on the CPU.
         """
         sums = [entry.sums for entry in self._entries]
         return {
@@ -188,6 +210,9 @@ class ERFAccumulator:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         r"""
         Replaces the state by a saved one of the same measurement.
+
+        Args:
+            state (dict): What :meth:`state_dict` gave.
 
         Raises:
             ValueError: The state is damaged, foreign, or of another measurement or version; nothing is changed.
@@ -238,12 +263,10 @@ class ERFAccumulator:
         if self._entries:
             _check_units([(entry.layer, entry.theoretical) for entry in self._entries], units)
             return
-        network = self._measurement.network
-        device = model_device(all_modules(network.forward_func, network.layers))
-        empty = (0,) * (len(shape) - 1)
+        device = model_device(self._measurement.network.modules)
         self._input_shape = shape
         self._entries = [
-            Entry(layer, theoretical, GroupSums.zeros(self._groups, empty, empty, device))
+            Entry(layer, theoretical, GroupSums.empty(self._groups, len(shape) - 1, device))
             for layer, theoretical in units
         ]
 

@@ -18,21 +18,11 @@ from .accumulator import ERFAccumulator
 from .batches import Batches
 from .erfmap import ERFMap
 from .gradients import Magnitude, Network, check_magnitude, gradients_enabled, unit_gradients
-from .layers import ForwardFunc, all_modules, find_layers, mixes_samples, model_device, unchanged
+from .layers import ForwardFunc, find_layers, mixes_samples, model_device, unchanged
 from .layouts import Layout
 from .loops import run_through
 from .measurement import Measurement
-from .units import (
-    Channel,
-    NeuronSelector,
-    Position,
-    Reader,
-    Selected,
-    SelectorError,
-    Units,
-    check_channel,
-    check_position,
-)
+from .units import Channel, NeuronSelector, Position, check_position, make_reader
 
 
 class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: ignore[misc]
@@ -51,8 +41,8 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
             the first, -1 the last. None refuses such a layer.
 
     Raises:
-        ValueError: No layer has the given name; the nearest names are listed.
-        TypeError: The layer is TorchScript.
+        ValueError: No layer has the given name (the nearest names are listed), or the list of layers is empty.
+        TypeError: The layer is no Module and no name, or is TorchScript or quantised.
 
     Examples::
 
@@ -77,7 +67,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         layout: Layout = "channels_first",
         call: int | None = None,
     ) -> None:
-        single = isinstance(layer, (Module, str))
+        single = isinstance(layer, (Module, str)) or not isinstance(layer, Iterable)
         self._layers = tuple(find_layers(forward_func, [layer] if single else list(layer), call))  # type: ignore[list-item, arg-type]
         if not self._layers:
             raise ValueError("layer is an empty list; name at least one layer.")
@@ -128,6 +118,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
             SelectorError (an AssertionError and ValueError): The selector does not fit the layer, or comes together
                 with ``position`` or ``channel``.
             ValueError, IndexError: The position or channel does not fit the layer, or the layer's output has no grid.
+            TypeError: No input is floating point, or the layer hands over no tensor.
             RuntimeError: The forward pass does not run the layer, or no gradient path leads to the inputs.
 
         Examples::
@@ -143,7 +134,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         arguments = _format_additional_forward_args(additional_forward_args) or ()
         network = self._network(layer_input=attribute_to_layer_input)
         reader = make_reader(neuron_selector, position, channel)
-        modules = all_modules(self.forward_func, self._layers)
+        modules = network.modules
         _warn_of_mixing(modules)
         found: list[Any] = [None] * len(self._layers)
         with gradients_enabled(), unchanged(modules, eval_mode=False):
@@ -214,6 +205,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
             ValueError: The class was made with a list of layers (use :meth:`sweep`), the loader is empty, inputs change
                 their size, or all samples are dead.
             FloatingPointError: A sample or its gradient is not finite.
+            ValueError, IndexError, TypeError, RuntimeError: As in :meth:`attribute`.
 
         Examples::
 
@@ -280,6 +272,9 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         Returns:
             *list[ERFMap]*, layer by layer, position by position.
 
+        Raises:
+            ValueError, ...: As in :meth:`aggregate`.
+
         Examples::
 
             >>> import torch
@@ -330,13 +325,18 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         groups: int = 10,
     ) -> ERFAccumulator:
         r"""
-        Streaming state for a loop of one's own; keywords as in :meth:`aggregate`.
+        Streaming state for a loop of one's own.
+
+        Args:
+            positions, ..., groups: As in :meth:`sweep`.
 
         Returns:
             *ERFAccumulator* with ``update``, ``merge``, ``all_reduce``, ``compute``, ``state_dict`` and
             ``load_state_dict``.
+
+        Raises:
+            ValueError, TypeError: An argument is none of its allowed values.
         """
-        check_channel(channel)
         check_magnitude(magnitude)
         make_reader(neuron_selector, "center", channel)
         if window not in ("auto", False):
@@ -361,18 +361,6 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
     def _network(self, *, layer_input: bool = False) -> Network:
         device_ids = None if self.device_ids is None else tuple(self.device_ids)
         return Network(self.forward_func, self._layers, self.layout, device_ids, layer_input)
-
-
-def make_reader(neuron_selector: NeuronSelector | None, position: Position, channel: Channel) -> Reader:
-    """The reader that ``neuron_selector``, or else ``position`` and ``channel``, describe."""
-    if neuron_selector is None:
-        check_channel(channel)
-        return Units((position,), channel)
-    if position != "center" or channel is not None:
-        raise SelectorError(
-            "neuron_selector excludes position and channel: it picks the neuron by itself. Drop one or the other."
-        )
-    return Selected(neuron_selector)
 
 
 def to_device(items: tuple[Any, ...], device: torch.device | None) -> tuple[Any, ...]:

@@ -10,6 +10,8 @@ import torch
 from captum._utils.common import _format_additional_forward_args
 from torch import Tensor
 
+from .layers import is_batch
+
 
 @dataclass(frozen=True)
 class Batches:
@@ -63,5 +65,5 @@ class Batches:
 def _place(item: Any, samples: int, taken: int, device: torch.device | None) -> Any:
     if not isinstance(item, Tensor):
         return item
-    cut = item[:taken] if item.ndim > 0 and len(item) == samples else item
+    cut = item[:taken] if is_batch(item, samples) else item
     return cut if device is None else cut.to(device)

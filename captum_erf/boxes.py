@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from .probing import LOWER, UPPER, Canvas, Guess, Prober, Refused, Target
 
-WIDTHS = (1, 4, 16, 32, 64, 96, 128)
-PERIODS = (64, 448, 192, 320, 960, 256)
-FIRST_GROWTH, LARGEST_GROWTH = 3.5, 7
-MAX_TERM = 8
-CHEAP = 0.3
-PROOFS_PER_PASS = 4
+WIDTHS = (1, 4, 16, 32, 64, 96, 128)  # of canvases across the probed axis, tried from thin to thick
+PERIODS = (64, 448, 192, 320, 960, 256)  # pixels: multiples of common strides, patches and attention windows
+FIRST_GROWTH, LARGEST_GROWTH = 3.5, 7  # of a canvas, in lengths of the input
+MAX_TERM = 8  # of a stride as a fraction; with larger ones growth is even by rounding alone
+CHEAP = 0.3  # share of a whole pass below which a longer canvas also tests bounds that do not need it
+PROOFS_PER_PASS = 4  # whole inputs in a batch
 
 
 class AxisBox(NamedTuple):
@@ -292,11 +292,12 @@ def _unproved(
     prober: Prober, units: Sequence[Sequence[tuple[int, ...]]], boxes: Sequence[Sequence[Box]]
 ) -> list[tuple[int, int]]:
     """The units that NaN outside their box reaches on the whole input."""
+    whole = tuple(slice(0, length) for length in prober.size)
     claims = [
         (layer, place, inside)
         for layer, layer_boxes in enumerate(boxes)
         for place, box in enumerate(layer_boxes)
-        if (inside := _inside(box, prober.size)) != _inside((), prober.size)
+        if (inside := _inside(box, prober.size)) != whole
     ]
     failed = []
     for start in range(0, len(claims), PROOFS_PER_PASS):
@@ -313,8 +314,6 @@ def _unproved(
 
 
 def _inside(box: Box, size: Sequence[int]) -> tuple[slice, ...]:
-    if not box:
-        return tuple(slice(0, length) for length in size)
     return tuple(slice(max(a.lower, 0), min(a.upper, length)) for a, length in zip(box, size, strict=True))
 
 

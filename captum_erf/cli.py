@@ -131,11 +131,15 @@ def _plan(options: argparse.Namespace) -> Plan:
     named.model.to(device)
     size = options.size or named.size
     shapes = models.shapes_on(named.model, size)
-    if options.list_layers:
-        return Plan(named, size, shapes, *_listed(options, named.model, shapes, size), settings, protocol)
-    layers, layout = _layers(options, named.model, shapes, size)
-    for layer in layers:
-        _check_unit(layer, shapes[layer], layout, size, settings)
+    try:
+        layers, layout = _layers(options, named.model, shapes, size)
+    except ValueError:
+        if not options.list_layers:
+            raise
+        layers, layout = [], "channels_first"
+    if not options.list_layers:
+        for layer in layers:
+            _check_unit(layer, shapes[layer], layout, size, settings)
     return Plan(named, size, shapes, layers, layout, settings, protocol)
 
 
@@ -177,15 +181,6 @@ def _layers(
         shapes = {name: shapes[name] for name in named}
     layout = options.layout or models.detect_layout(shapes, size)
     return named or models.default_layers(model, shapes, layout, size), layout
-
-
-def _listed(
-    options: argparse.Namespace, model: torch.nn.Module, shapes: models.Shapes, size: int
-) -> tuple[list[str], Layout]:
-    try:
-        return _layers(options, model, shapes, size)
-    except ValueError:
-        return [], "channels_first"
 
 
 def _check_unit(layer: str, shape: tuple[int, ...] | None, layout: Layout, size: int, settings: dict[str, Any]) -> None:

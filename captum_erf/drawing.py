@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from .erfmap import ERFMap
 from .jackknife import delete_a_group
-from .report import number, times
+from .maps import times
+from .report import number
 from .summaries import GaussianFit
 
 Array = NDArray[np.float64]
@@ -212,12 +213,12 @@ def draw_line(axes: Axes, field: ERFMap, fit: GaussianFit | None, scale: str) ->
         axes.set(yscale="log", ylim=(LOG_FLOOR, 1.5))
 
 
-def marks(trf: str | None, center: str, fit: str | None) -> list[Artist]:
+def marks(trf: str, center: str, fit: str | None) -> list[Artist]:
     """Legend handles of a slice's marks."""
-    found: list[Artist] = []
-    if trf is not None:
-        found.append(Line2D([], [], color=BOX, lw=1.8, label=trf))
-    found.append(Line2D([], [], color=CENTER, marker="+", ls="none", ms=8, mew=1.6, label=center))
+    found: list[Artist] = [
+        Line2D([], [], color=BOX, lw=1.8, label=trf),
+        Line2D([], [], color=CENTER, marker="+", ls="none", ms=8, mew=1.6, label=center),
+    ]
     if fit is not None:
         found.append(Line2D([], [], color=GAUSSIAN, lw=1.8, ls="--", label=fit))
     return found

@@ -139,7 +139,7 @@ class ERFMap:
         """Luo et al.'s size, see :func:`summaries.threshold_size`."""
         return summaries.threshold_size(self.values, self.center, level)
 
-    def square_share(self, share: float) -> tuple[float, float] | None:
+    def square_share(self, share: float) -> tuple[float, float]:
         """Ding et al.'s square, its side and share of the input, see :func:`summaries.square_share`."""
         return summaries.square_share(self.values, self.center, share)
 
@@ -246,6 +246,12 @@ class ERFMap:
     def load(cls, path: str | Path) -> ERFMap:
         r"""
         Reads a map that :meth:`save` wrote.
+
+        Args:
+            path (str or Path): The ``.npz`` file.
+
+        Returns:
+            *ERFMap*
 
         Raises:
             FileNotFoundError: There is no such file.

@@ -19,6 +19,7 @@ from torch.nn import Module
 from .boxes import Box, find_boxes
 from .layers import ForwardFunc, Layer, all_modules, find_layers, model_device
 from .layouts import Layout
+from .maps import times
 from .probing import Prober
 from .units import Position, resolve_position
 
@@ -60,6 +61,11 @@ class TheoreticalReceptiveField:
         return all(self.global_axes)
 
     @property
+    def is_known(self) -> bool:
+        """Whether the whole box was found: no axis is global, no side clipped."""
+        return not (any(self.global_axes) or self.is_clipped)
+
+    @property
     def center_source(self) -> str:
         """Where ``center`` comes from: ``"theoretical"`` (the box), ``"grid cell"``, or ``"mixed"`` by axis."""
         if self.is_global:
@@ -78,10 +84,10 @@ class TheoreticalReceptiveField:
 
     def __repr__(self) -> str:
         rows = [
-            f"TheoreticalReceptiveField of unit {self.position} in a grid of {_by(self.grid)}",
+            f"TheoreticalReceptiveField of unit {self.position} in a grid of {times(self.grid)}",
             f"  size       {self._axes(_interval_size)}{' (clipped by the input)' if self.is_clipped else ''}",
-            f"  box        {self._axes(_interval)} in an input of {_by(self.input_size)}",
-            f"  stride     {_by(self.stride)}",
+            f"  box        {self._axes(_interval)} in an input of {times(self.input_size)}",
+            f"  stride     {times(self.stride)}",
             f"  center     ({', '.join(f'{c:g}' for c in self.center)}), {self.center_source}",
         ]
         if self.outside is not None:
@@ -99,10 +105,6 @@ def _interval(low: int, high: int) -> str:
 
 def _interval_size(low: int, high: int) -> str:
     return str(high - low)
-
-
-def _by(lengths: Sequence[int | float]) -> str:
-    return " x ".join(f"{length:g}" for length in lengths)
 
 
 def theoretical_receptive_field(
@@ -135,8 +137,11 @@ def theoretical_receptive_field(
         *TheoreticalReceptiveField*, in input pixels.
 
     Raises:
-        ValueError: ``input_shape`` is no shape, the layer has no grid, the position is outside it, the input has no
-            influence on the unit, or the network makes NaN of finite inputs.
+        ValueError: ``input_shape`` is no shape, the layer has no grid or no such name, the input has no influence on
+            the unit, or the network makes NaN of finite inputs.
+        IndexError: The position is outside the grid.
+        TypeError: The layer is no Module and no name, or hands over no tensor.
+        RuntimeError: The forward pass does not run the layer.
 
     Examples::
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 
 from .grids import check_grid, check_sum
-from .layers import ForwardFunc, Layer
+from .layers import ForwardFunc, Layer, all_modules
 from .layouts import Layout, apply_layout
 from .passes import layer_outputs
 from .units import Reader, Selected, Units
@@ -35,6 +36,11 @@ class Network:
     layout: Layout = "channels_first"
     device_ids: tuple[int, ...] | None = None
     layer_input: bool = False
+
+    @property
+    def modules(self) -> list[Module]:
+        """Every module that a forward pass can touch."""
+        return all_modules(self.forward_func, self.layers)
 
 
 @contextmanager

@@ -16,8 +16,8 @@ from .layers import ForwardFunc, Layer, all_modules, aside, batch_size, first_sa
 from .layouts import Layout, channels_look_last, check_axes, fits_input
 from .passes import layer_outputs
 
-FEWEST_SUMS = 2
-CANCELLATION = 1e-5
+FEWEST_SUMS = 2  # of channels, over units and samples, from which cancellation can be told from chance
+CANCELLATION = 1e-5  # a sum's share of its terms' sizes that counts as rounding
 
 
 def check_grid(

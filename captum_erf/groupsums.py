@@ -25,16 +25,12 @@ class GroupSums:
     num_nonfinite: int = 0
 
     @classmethod
-    def zeros(
-        cls, groups: int, shape: tuple[int, ...], offset: tuple[int, ...], device: torch.device | None = None
-    ) -> GroupSums:
-        """Empty sums; float64, float32 where the device has none."""
+    def empty(cls, groups: int, num_dims: int, device: torch.device | None) -> GroupSums:
+        """Sums over no region yet; float64, float32 where the device has none."""
         dtype = torch.float32 if device is not None and device.type == "mps" else torch.float64
-        return cls(
-            torch.zeros(groups, *shape, dtype=dtype, device=device),
-            torch.zeros(groups, dtype=torch.int64),
-            offset,
-        )
+        nothing = (0,) * num_dims
+        sums = torch.zeros(groups, *nothing, dtype=dtype, device=device)
+        return cls(sums, torch.zeros(groups, dtype=torch.int64), nothing)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -72,9 +68,6 @@ class GroupSums:
             self.num_dead,
             self.num_nonfinite,
         )
-
-    def copy(self) -> GroupSums:
-        return GroupSums(self.sums.clone(), self.counts.clone(), self.offset, self.num_dead, self.num_nonfinite)
 
     def spread_over(self, size: tuple[int, ...]) -> None:
         """Covers the whole input from now on."""

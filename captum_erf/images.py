@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PHOTOGRAPH = "grace_hopper.jpg"
 CROP_SIDES = (0.3, 0.7)  # of random crops, as shares of the image's shorter side
 NUM_SAMPLES = 32
-NAMED_FILES = 10
+NAMED_FILES = 10  # up to which a message names files one by one
 
 
 class NoImagesError(ValueError):

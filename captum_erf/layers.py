@@ -229,10 +229,14 @@ def aside(modules: Sequence[Module], device: torch.device | None) -> Iterator[No
         yield
 
 
+def is_batch(item: Any, count: int) -> bool:
+    """Whether an argument of the network holds ``count`` samples."""
+    return isinstance(item, Tensor) and item.ndim > 0 and len(item) == count
+
+
 def first_sample(item: Any, count: int) -> Any:
     """A batch of one from a batch of ``count``, the network's to change; what is no batch stays as it is."""
-    batched = isinstance(item, Tensor) and item.ndim > 0 and len(item) == count
-    return item[:1].detach().clone() if batched else item
+    return item[:1].detach().clone() if is_batch(item, count) else item
 
 
 def model_device(modules: Sequence[Module]) -> torch.device | None:

@@ -106,9 +106,10 @@ def check_axes(shape: Sequence[int], inputs: Sequence[int], layer: str) -> None:
         )
 
 
-def check_layout(layout: Layout, shape: Sequence[int], size: Sequence[int], layer: str) -> None:
-    """Refuses an output shape that cannot be ``(N, C, *grid)``, or is not likely to be, for images of one size."""
-    check_axes(shape, (shape[0], 1, *size), layer)
+def check_layout(layout: Layout, shape: Sequence[int], inputs: Sequence[int], layer: str) -> None:
+    """Refuses an output shape that cannot be ``(N, C, *grid)``, or is not likely to be, for inputs of a shape."""
+    check_axes(shape, inputs, layer)
+    size = inputs[2:]
     if layout == "channels_first" and (fits_input(shape[1:-1], size) and not fits_input(shape[2:], size)):
         raise channels_look_last(shape, size, layer)
 

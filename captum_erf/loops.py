@@ -12,7 +12,7 @@ from . import distributed
 from .accumulator import ERFAccumulator
 from .erfmap import ERFMap
 
-SAMPLES_PER_GROUP = 2
+SAMPLES_PER_GROUP = 2  # from which on target_error is looked at
 
 
 def run_through(

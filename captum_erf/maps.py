@@ -60,6 +60,11 @@ def listed(numbers: FloatArray) -> str:
     return ", ".join(f"{number:.4g}" for number in numbers)
 
 
+def times(lengths: Iterable[float]) -> str:
+    """Lengths as ``224 x 224``."""
+    return " x ".join(f"{length:g}" for length in lengths)
+
+
 class Ellipse:
     """Principal axes of a covariance over the spatial axes."""
 

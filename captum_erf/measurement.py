@@ -20,14 +20,14 @@ from torch import Tensor
 from .geometry import TheoreticalReceptiveField, probe
 from .gradients import Magnitude, Network, gradients_enabled, sample_maps, unit_gradients
 from .groupsums import finite_samples, region
-from .layers import all_modules, mixes_samples, unchanged
+from .layers import is_batch, mixes_samples, unchanged
 from .layouts import apply_layout
 from .passes import layer_outputs
 from .units import Channel, NeuronSelector, Position, Reader, Selected, Units
 from .windows import Window, field_ends, field_inside, find_window, larger_windows
 
-SELF_CHECK_TOLERANCE = 1e-4
-CACHE_SIZE = 64
+SELF_CHECK_TOLERANCE = 1e-4  # of a map's maximum
+CACHE_SIZE = 64  # input shapes and states of the weights
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,7 @@ class Measurement:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Gradients are on, modules in the wanted mode; everything is as before afterwards."""
-        modules = all_modules(self.network.forward_func, self.network.layers)
-        with gradients_enabled(), unchanged(modules, eval_mode=self.eval_mode):
+        with gradients_enabled(), unchanged(self.network.modules, eval_mode=self.eval_mode):
             yield
 
     def targets(self, inputs: tuple[Any, ...], arguments: tuple[Any, ...]) -> list[Target]:
@@ -199,21 +198,19 @@ class Measurement:
 
     def _weights(self) -> tuple[tuple[int, int], ...]:
         """Differs after the weights have changed, with which what a window shows may change too."""
-        modules = all_modules(self.network.forward_func, self.network.layers)
+        modules = self.network.modules
         tensors = [item for module in modules for item in (*module._parameters.values(), *module._buffers.values())]
         return tuple(
             (item.data_ptr(), 0 if item.is_inference() else item._version) for item in tensors if item is not None
         )
 
     def _refusal(self, inputs: tuple[Any, ...], arguments: tuple[Any, ...]) -> str:
-        modules = all_modules(self.network.forward_func, self.network.layers)
         reasons = {
             "window=False": self.window is False,
             "a neuron selector is used": self.neuron_selector is not None,
             "the network takes several inputs": len(inputs) > 1,
             "the network takes additional arguments": len(arguments) > 0,
-            "the layer's input is read": self.network.layer_input,
-            "normalisation mixes the samples": bool(mixes_samples(modules)),
+            "normalisation mixes the samples": bool(mixes_samples(self.network.modules)),
         }
         return next((reason for reason, holds in reasons.items() if holds), "")
 
@@ -296,8 +293,7 @@ def _every_channel(values: Tensor) -> Tensor:
 
 
 def _sample(item: Any, number: int, samples: int) -> Any:
-    batched = isinstance(item, Tensor) and item.ndim > 0 and len(item) == samples
-    return item[number : number + 1] if batched else item
+    return item[number : number + 1] if is_batch(item, samples) else item
 
 
 def _finite(item: Any) -> Any:

@@ -11,7 +11,8 @@ from typing import Any
 
 from . import visualization
 from .erfmap import ERFMap
-from .report import number, times
+from .maps import times
+from .report import number
 
 Row = dict[str, Any]
 

@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .grids import check_grid
-from .layers import ForwardFunc, Layer, all_modules, aside, first_sample
+from .layers import ForwardFunc, Layer, all_modules, aside, first_sample, is_batch
 from .layouts import Layout, apply_layout, tokens
 from .passes import layer_outputs
 
 LOWER, UPPER = 0, 1
-MIN_AREA_LIMIT = 32768
-MAX_SECTIONS = 15
-SHARE_PER_PASS = 0.5
-ROUNDING = 1e-6
+MIN_AREA_LIMIT = 32768  # pixels of a canvas that small inputs may use
+MAX_SECTIONS = 15  # into which a pass cuts a bracket
+SHARE_PER_PASS = 0.5  # of a pass over the whole input, which the tests of one pass may cost
+ROUNDING = 1e-6  # of bounds computed from strides that are no whole numbers
 
 Side = int
 Test = tuple[Side, int]
@@ -142,8 +142,7 @@ def _checked(sample: Any) -> Tensor:
 
 
 def _repeat(item: Any, count: int) -> Any:
-    batched = isinstance(item, Tensor) and item.ndim > 0 and len(item) == 1
-    return item.expand(count, *item.shape[1:]) if batched else item
+    return item.expand(count, *item.shape[1:]) if is_batch(item, 1) else item
 
 
 class Guess:

@@ -12,7 +12,7 @@ from .maps import FloatArray
 
 Profile = Callable[[FloatArray, float], tuple[FloatArray, FloatArray, FloatArray | None]]
 
-BETAS = (0.1, 10.0)
+BETAS = (0.1, 10.0)  # free exponents, from a needle to a disc
 ZERO = 1e-24  # stands in for rho^2 = 0, where rho has no slope
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from . import protocol_formulas as formulas
 from .erfmap import ERFMap
 from .jackknife import delete_a_group
-from .report import number, times
+from .maps import times
+from .report import number
 from .summaries import radius_mass, square_share
 
 Numbers = Sequence[float | None]
@@ -372,7 +373,7 @@ def _with_errors(field: ERFMap, measure: Callable[[ERFMap], Numbers]) -> tuple[l
 
 def _trf_size(field: ERFMap) -> tuple[int, ...] | None:
     trf = field.theoretical
-    return None if trf is None or any(trf.global_axes) or trf.is_clipped else trf.size
+    return trf.size if trf is not None and trf.is_known else None
 
 
 def _over(length: float | None, side: float | None) -> float | None:

@@ -9,12 +9,11 @@ import torch
 
 from .batches import Batches
 from .measurement import Measurement
+from .version import __version__
 
 
 def describe(measurement: Measurement, batches: Batches, **settings: Any) -> dict[str, Any]:
     """The recipe of a measurement and of the settings with which its maps are summed up."""
-    from . import __version__
-
     network = measurement.network
     return {
         "captum_erf": __version__,

@@ -9,6 +9,7 @@ import numpy as np
 
 from . import summaries
 from .jackknife import delete_a_group
+from .maps import times
 
 if TYPE_CHECKING:
     from .erfmap import ERFMap
@@ -66,9 +67,7 @@ def _measure(field: ERFMap) -> dict[str, Number]:
 
 def _ratio(diameter: float | None, field: ERFMap) -> float | None:
     trf = field.theoretical
-    if diameter is None or trf is None or any(trf.global_axes) or trf.is_clipped:
-        return None
-    return diameter / max(trf.size)
+    return diameter / max(trf.size) if diameter is not None and trf is not None and trf.is_known else None
 
 
 def _or_none(compute: Callable[[], Any]) -> Any:
@@ -158,11 +157,6 @@ def _geometry(field: ERFMap) -> list[str]:
 
 def _source(field: ERFMap) -> str:
     return {"theoretical": "theoretical field", "input": "input"}.get(field.center_source, "unit's grid cell")
-
-
-def times(lengths: Sequence[float]) -> str:
-    """Lengths as ``224 x 224``."""
-    return " x ".join(f"{length:g}" for length in lengths)
 
 
 def _line(label: str, value: str) -> str:

@@ -151,6 +151,18 @@ class Selected:
         return f"neuron_selector {self.selector!r} does not fit the layer's output of shape {shapes}: {error}"
 
 
+def make_reader(neuron_selector: NeuronSelector | None, position: Position, channel: Channel) -> Reader:
+    """The reader that ``neuron_selector``, or else ``position`` and ``channel``, describe."""
+    if neuron_selector is None:
+        check_channel(channel)
+        return Units((position,), channel)
+    if position != "center" or channel is not None:
+        raise SelectorError(
+            "neuron_selector excludes position and channel: it picks the neuron by itself. Drop one or the other."
+        )
+    return Selected(neuron_selector)
+
+
 def _one_per_sample(scalars: Any, samples: int, name: str) -> Tensor:
     if not isinstance(scalars, Tensor) or scalars.shape not in ((samples,), (samples, 1)):
         got = tuple(scalars.shape) if isinstance(scalars, Tensor) else type(scalars).__name__

@@ -42,10 +42,11 @@ from .drawing import (
     zoom,
 )
 from .erfmap import ERFMap
-from .report import MAGNITUDE_WORDS, channel_words, times
+from .maps import times
+from .report import MAGNITUDE_WORDS, channel_words
 from .report import number as with_error
 
-DETAILED = 12
+DETAILED = 12  # maps of a figure up to which each gets its marks
 SIDE = "side of the box around the unit centre [px]"
 NOTE: dict[str, Any] = {"fontsize": "small", "color": "0.35"}
 
@@ -276,7 +277,7 @@ def _draw_mass(axes: Axes, field: ERFMap) -> None:
         axes.plot(side, curve.mass_at(side), marker, color=INK, label=curve.words(share))
     end = curve.end
     trf = field.theoretical
-    if trf is not None and not trf.is_clipped and not any(trf.global_axes) and max(trf.size) <= curve.sides[-1]:
+    if trf is not None and trf.is_known and max(trf.size) <= curve.sides[-1]:
         axes.axvline(max(trf.size), color="#d1495b", ls="--", label=f"theoretical field, {max(trf.size)} px")
         end = max(end, max(trf.size))
     _name_mass(axes, end)

@@ -302,9 +302,13 @@ def test_a_misspelt_layer_gets_the_nearest_names():
         EffectiveReceptiveField(resnet18(weights=None), "layer1.conv1")
 
 
-def test_a_layer_of_the_wrong_type_is_refused(convnet):
+@pytest.mark.parametrize("layer", [3, [3]])
+def test_an_index_is_refused_as_a_layer(convnet, layer):
     with pytest.raises(TypeError, match="layer must be a Module, a dotted name or a list of these, got int"):
-        EffectiveReceptiveField(convnet, [3])
+        EffectiveReceptiveField(convnet, layer)
+
+
+def test_a_layer_of_the_wrong_type_is_refused(convnet):
     with pytest.raises(TypeError, match="is a name, but forward_func is a function, not a Module"):
         EffectiveReceptiveField(lambda inputs: convnet(inputs), "4")
     with pytest.raises(ValueError, match="layer is an empty list"):
