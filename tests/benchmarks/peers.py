@@ -320,7 +320,7 @@ def setup_row(layer: str, device: str, rounds: int) -> dict[str, str]:
         "48 images cold, seconds": spread(seconds["cold"]),
         "ratio to fastest peer": f"{min(middle['captum'], middle['script']) / middle['cold']:.2f}",
         "24 more images over 3 batches": f"{(middle['cold'] - middle['half']) / (3 * middle['steady']):.2f}",
-        "a batch over the passes alone": f"{middle['steady'] / middle['whole'] - 1:+.1%}",
+        "a batch against whole-input passes": f"{middle['steady'] / middle['whole'] - 1:+.1%}",
     }
 
 
