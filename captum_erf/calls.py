@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import dis
 import inspect
+import sys
 from collections.abc import Iterator
 from types import CodeType, FunctionType
 
 from torch.nn import Module, Sequential
+
+INDIRECT = {"forward", "getattr", "_modules", "children", "modules", "named_children", "named_modules", "get_submodule"}
 
 
 def scope_of_calls(root: Module, layer: Module) -> Module:
@@ -39,12 +42,18 @@ def _uses_once(module: Module, child: str) -> bool:
     if "forward" in vars(module):
         return False
     functions = [function for kind in type(module).__mro__ if kind is not Module for function in _functions(kind)]
+    mentions = [(function, *mention) for function in functions for mention in _mentions(function.__code__)]
+    if any(mentioned in INDIRECT for _, mentioned, _ in mentions):
+        return False
     name, seen = child, {child}
     while name != "forward":
-        users = [function for function in functions for mentioned in _mentions(function.__code__) if mentioned == name]
-        if len(users) != 1 or _repeats(users[0].__code__) or users[0].__name__ in seen:
+        users = [(function, is_called) for function, mentioned, is_called in mentions if mentioned == name]
+        if len(users) != 1:
             return False
-        name = users[0].__name__
+        user, is_called = users[0]
+        if not is_called or _repeats(user.__code__) or user.__name__ in seen:
+            return False
+        name = user.__name__
         seen.add(name)
     return True
 
@@ -58,13 +67,17 @@ def _functions(kind: type) -> Iterator[FunctionType]:
                 yield function
 
 
-def _mentions(code: CodeType) -> Iterator[str]:
-    """Names of the attributes that a function reads, functions inside it included."""
+def _mentions(code: CodeType) -> Iterator[tuple[str, bool]]:
+    """Names that a function reads, functions inside it included, and whether it calls them then and there."""
     for instruction in dis.get_instructions(code):
         if isinstance(instruction.argval, CodeType):
             yield from _mentions(instruction.argval)
-        elif instruction.opname in ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"):
-            yield str(instruction.argval)
+        elif instruction.opname == "LOAD_METHOD":
+            yield str(instruction.argval), True
+        elif instruction.opname in ("LOAD_ATTR", "LOAD_SUPER_ATTR"):
+            yield str(instruction.argval), sys.version_info >= (3, 12) and bool((instruction.arg or 0) & 1)
+        elif instruction.opname == "LOAD_GLOBAL":
+            yield str(instruction.argval), False
 
 
 def _repeats(code: CodeType) -> bool:

@@ -6,15 +6,17 @@ import difflib
 import functools
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Module
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 ForwardFunc = Callable[..., Any]
@@ -146,27 +148,48 @@ def _roots(thing: Any) -> list[Module]:
         return [root for part in parts for root in _roots(part)]
     if inspect.ismethod(thing):
         return _roots(thing.__self__)
-    if inspect.isfunction(thing):
-        names = inspect.getclosurevars(thing)
-        held = [*names.nonlocals.values(), *names.globals.values()]
-    else:
-        held = list(getattr(thing, "__dict__", {}).values())
+    held = _variables(thing) if inspect.isfunction(thing) else list(getattr(thing, "__dict__", {}).values())
     return [value for value in held if isinstance(value, Module)]
+
+
+def _variables(function: FunctionType) -> list[Any]:
+    """What a function refers to outside itself."""
+    try:
+        names = inspect.getclosurevars(function)
+    except ValueError:  # a variable that is not set yet
+        return []
+    return [*names.nonlocals.values(), *names.globals.values()]
 
 
 @contextmanager
 def unchanged(modules: Sequence[Module], *, eval_mode: bool) -> Iterator[None]:
     """Gives every module its training flag and its buffers back, whatever happens inside.
 
+    So for modules that are first seen when they run, such as those in a list or behind an object that a function holds.
     Flags are set one by one: ``Module.eval`` may be overridden to do more than that.
     """
-    kept = [_Kept(module, eval_mode) for module in modules if module._buffers or module.training]
-    try:
-        if eval_mode:
-            for module in modules:
-                if module.training:
+    known: dict[Module, None] = {}
+    kept: list[_Kept] = []
+
+    def keep(found: Iterable[Module]) -> None:
+        for module in found:
+            if module._buffers or module.training:
+                kept.append(_Kept(module, eval_mode))
+                if eval_mode and module.training:
                     module.training = False
-        yield
+
+    def meet(module: Module, _: Any) -> None:
+        if module not in known:
+            before = len(known)
+            _collect(module, known)
+            keep(list(known)[before:])
+
+    try:
+        known.update(dict.fromkeys(modules))
+        keep(modules)
+        with register_module_forward_pre_hook(meet), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*when there are global hooks on modules")
+            yield
     finally:
         for state in kept:
             state.restore()

@@ -35,6 +35,51 @@ def assert_same_as_plain(wrapped, layer, inner="3"):
     assert field.theoretical == expected.theoretical
 
 
+class Holder:
+    """No Module, but it holds some."""
+
+    __slots__ = ("nets",)
+
+    def __init__(self, nets):
+        self.nets = nets
+
+
+class Listing(nn.Module):
+    """A Module that does not register what it runs."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.nets = [model]
+
+    def forward(self, images):
+        return self.nets[0](images)
+
+
+def behind_objects(model):
+    holder = Holder({"net": model})
+    return lambda images: holder.nets["net"](images)
+
+
+@pytest.mark.parametrize("hide", [behind_objects, Listing])
+def test_a_network_out_of_sight_is_measured_in_eval_mode_and_left_alone(hide):
+    model = network().train()
+    state = copy.deepcopy(model.state_dict())
+    field = EffectiveReceptiveField(hide(model), model[3]).aggregate([IMAGES])
+    assert_close(field.values, EffectiveReceptiveField(network(), "3").aggregate([IMAGES]).values)
+    assert_close(model.state_dict(), state)
+    assert all(module.training for module in model.modules())
+
+
+def test_a_function_may_refer_to_what_is_not_set_yet():
+    model = network()
+
+    def run(images):
+        return model(images) if images.ndim == 4 else later
+
+    assert EffectiveReceptiveField(run, model[3]).attribute(IMAGES).any()
+    later = None
+
+
 @pytest.mark.parametrize("layer", ["3", "module.3", None], ids=["name", "name in the wrapper", "module"])
 def test_data_parallel(layer):
     model = network()
@@ -275,7 +320,28 @@ class Patched(Helper):
         self.forward = lambda images: self.head(self.conv(self.conv(images)))
 
 
-@pytest.mark.parametrize("model", [Helper, Comprehension, Patched])
+class Renamed(Helper):
+    def forward(self, images):
+        conv = self.conv
+        return self.head(conv(conv(images)))
+
+
+class Once(Helper):
+    def forward(self, images):
+        return self.conv(images)
+
+
+class Twice(Once):
+    def forward(self, images):
+        return super().forward(super().forward(images))
+
+
+class ByName(Helper):
+    def forward(self, images):
+        return self.head(self.conv(getattr(self, "conv")(images)))  # noqa: B009
+
+
+@pytest.mark.parametrize("model", [Helper, Comprehension, Patched, Renamed, Twice, ByName])
 def test_reuse_is_found_however_it_is_written(model):
     with pytest.raises(ValueError, match="'conv' is called 2 times"):
         EffectiveReceptiveField(model(), "conv").attribute(IMAGES)
