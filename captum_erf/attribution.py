@@ -341,6 +341,8 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         make_reader(neuron_selector, "center", channel)
         if window not in ("auto", False):
             raise ValueError(f'window must be "auto" or False, got {window!r}.')
+        if autocast not in (None, torch.bfloat16, torch.float16):
+            raise ValueError(f"autocast must be None, torch.bfloat16 or torch.float16, got {autocast!r}.")
         if isinstance(positions, str) or not positions:
             raise ValueError(f'positions must name one unit or more, such as ("center",), got {positions!r}.')
         measurement = Measurement(
@@ -371,7 +373,7 @@ def to_device(items: tuple[Any, ...], device: torch.device | None) -> tuple[Any,
 def _attribution(gradient: Tensor | None, tensor: Tensor, absolute: bool) -> Tensor:
     if gradient is None:
         return torch.zeros_like(tensor)
-    return (gradient.abs() if absolute else gradient).to(tensor.device)
+    return (gradient.abs() if absolute else gradient).contiguous().to(tensor.device)
 
 
 def _warn_of_mixing(modules: Sequence[Module]) -> None:

@@ -35,7 +35,8 @@ class TheoreticalReceptiveField:
         size (tuple[int, ...]): ``upper - lower``, in pixels.
         stride (tuple[int | float, ...]): Input steps from one unit to the next; below one on upsampled grids.
         center (tuple[float, ...]): The input position onto which the unit projects, in pixels: the middle of the
-            box, and on a global axis the middle of the unit's own grid cell, ``(u + 0.5) * size / grid - 0.5``.
+            box, and on an axis that is global or of which a side is clipped the middle of the unit's own grid cell,
+            ``(u + 0.5) * size / grid - 0.5``.
         is_clipped (bool): Whether a side of the box was found only as far as the input reaches, because the
             network takes no other input size.
         outside (float, optional): Share of the box that lies outside the input; None where ``is_clipped``.
@@ -68,9 +69,9 @@ class TheoreticalReceptiveField:
     @property
     def center_source(self) -> str:
         """Where ``center`` comes from: ``"theoretical"`` (the box), ``"grid cell"``, or ``"mixed"`` by axis."""
-        if self.is_global:
-            return "grid cell"
-        return "mixed" if any(self.global_axes) else "theoretical"
+        sides = zip(self.lower, self.upper, self.center, self.global_axes, strict=True)
+        of_cell = [everywhere or center != _middle(low, high) for low, high, center, everywhere in sides]
+        return "grid cell" if all(of_cell) else "mixed" if any(of_cell) else "theoretical"
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON-ready values."""
@@ -97,6 +98,10 @@ class TheoreticalReceptiveField:
     def _axes(self, form: Any) -> str:
         sides = zip(self.lower, self.upper, self.global_axes, strict=True)
         return " x ".join("global" if everywhere else form(low, high) for low, high, everywhere in sides)
+
+
+def _middle(low: int, high: int) -> float:
+    return (low + high - 1) / 2
 
 
 def _interval(low: int, high: int) -> str:
@@ -217,7 +222,8 @@ def _field(box: Box, size: tuple[int, ...], grid: tuple[int, ...], unit: tuple[i
         size=tuple(axis.upper - axis.lower for axis in box),
         stride=tuple(axis.stride for axis in box),
         center=tuple(
-            cell if axis.is_global else (axis.lower + axis.upper - 1) / 2 for axis, cell in zip(box, cells, strict=True)
+            cell if axis.is_global or axis.is_clipped else _middle(axis.lower, axis.upper)
+            for axis, cell in zip(box, cells, strict=True)
         ),
         is_clipped=clipped,
         outside=None if clipped else 1 - math.prod(max(share, 0.0) for share in inside),

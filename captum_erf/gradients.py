@@ -13,7 +13,7 @@ from torch.nn import Module
 
 from .grids import check_grid, check_sum
 from .layers import ForwardFunc, Layer, all_modules
-from .layouts import Layout, apply_layout
+from .layouts import Layout, apply_layout, contiguous
 from .passes import layer_outputs
 from .units import Reader, Selected, Units
 
@@ -21,10 +21,15 @@ Magnitude = str | Callable[[Tensor], Tensor]
 
 MAGNITUDES: dict[str, Callable[[Tensor], Tensor]] = {
     "abs": lambda gradient: gradient.abs().sum(1),
-    "square": lambda gradient: gradient.square().sum(1),
+    "square": lambda gradient: _wide(gradient).square().sum(1),
     "positive": lambda gradient: gradient.clamp_min(0).sum(1),
     "signed": lambda gradient: gradient.sum(1),
 }
+
+
+def _wide(gradient: Tensor) -> Tensor:
+    """In double precision, in which no square of a float overflows or vanishes, where the device has it."""
+    return gradient if gradient.device.type == "mps" else gradient.double()
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,7 @@ def _scalars(
     network: Network, place: int, reader: Reader, output: Any, sources: list[Tensor], arguments: tuple[Any, ...]
 ) -> Tensor:
     if isinstance(reader, Selected):
-        return reader(output)
+        return reader(contiguous(output))
     layer, layout = network.layers[place], network.layout
     read = apply_layout(layout, output, layer.name)
     image = min(sources, key=lambda source: (source.ndim != read.ndim, source.ndim < 3))

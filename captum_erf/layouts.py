@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 Layout = str | Callable[[Any], Tensor]
 
@@ -74,12 +75,17 @@ class tokens:
         return output[:, self.prefix :].movedim(-1, 1).reshape(len(output), -1, *grid)
 
 
+def contiguous(output: Any) -> Any:
+    """What a layer hands over, in the order of memory that code of the user's may count on."""
+    return tree_map(lambda item: item.contiguous() if isinstance(item, Tensor) else item, output)
+
+
 def apply_layout(layout: Layout, output: Any, layer: str) -> Tensor:
     """The layer's output as ``(N, C, *grid)``."""
     read = output
     if callable(layout):
         takes_tensors = layout is channels_last or isinstance(layout, tokens)
-        read = layout(output) if isinstance(output, Tensor) or not takes_tensors else output
+        read = layout(contiguous(output)) if isinstance(output, Tensor) or not takes_tensors else output
     elif layout != "channels_first":
         raise ValueError(f'layout must be "channels_first", channels_last, tokens(...) or a callable, got {layout!r}.')
     if not isinstance(read, Tensor):

@@ -156,7 +156,7 @@ class Measurement:
     ) -> list[list[TheoreticalReceptiveField | None]]:
         if len(inputs) > 1 or arguments:
             return self._probed(inputs, arguments)
-        key = ("fields", self.positions, tuple(inputs[0].shape[1:]))
+        key = ("fields", self.positions, tuple(inputs[0].shape[1:]), self._settings())
         if key not in self.cache:
             self._remember(key, self._probed(inputs, arguments))
         found: list[list[TheoreticalReceptiveField | None]] = self.cache[key]
@@ -196,6 +196,13 @@ class Measurement:
         one = [_sample(item, number, len(measured)) for item in (*inputs, *arguments)]
         return tuple(map(_finite, one[: len(inputs)])), tuple(one[len(inputs) :])
 
+    def _settings(self) -> tuple[Any, ...]:
+        """Differs after a module or one of its settings has been changed, with which the fields may change too."""
+        return tuple(
+            (id(module), type(module), *(item for item in vars(module).items() if _is_plain(item[1])))
+            for module in self.network.modules
+        )
+
     def _weights(self) -> tuple[tuple[int, int], ...]:
         """Differs after the weights have changed, with which what a window shows may change too."""
         modules = self.network.modules
@@ -215,7 +222,7 @@ class Measurement:
         return next((reason for reason, holds in reasons.items() if holds), "")
 
     def _checked(self, targets: list[Target], inputs: tuple[Any, ...], arguments: tuple[Any, ...]) -> list[Target]:
-        key = ("verdicts", tuple(inputs[self.input_index].shape), self.eval_mode, self._weights())
+        key = ("verdicts", tuple(inputs[self.input_index].shape), self.eval_mode, self._settings(), self._weights())
         if key not in self.cache:
             self._remember(key, {})
         verdicts = self.cache[key]
@@ -271,6 +278,11 @@ class Measurement:
         units = apply_layout(self.network.layout, outputs[0], layer.name)[index]
         reached: list[bool] = units.isnan().any(1).tolist()
         return reached == [False, *[True] * len(at_ends)]
+
+
+def _is_plain(setting: Any) -> bool:
+    parts = setting if isinstance(setting, tuple) else (setting,)
+    return all(part is None or isinstance(part, (int, float, str)) for part in parts)
 
 
 def _reaches_outside(theoretical: TheoreticalReceptiveField, maps: SampleMaps) -> bool:

@@ -118,7 +118,15 @@ class Prober:
     def reached(self, batch: Tensor, layers: Sequence[int]) -> list[NDArray[np.bool_]]:
         """For each of the layers, which units hold NaN: ``(N, *grid)``."""
         chosen = [self.layers[layer] for layer in layers]
-        return [output.isnan().any(1).cpu().numpy() for output in self._outputs(batch, chosen)]
+        try:
+            outputs = self._outputs(batch, chosen)
+        except Exception as error:
+            error.add_note(
+                "Raised by the network for an input that holds NaN, with which captum_erf looks for the theoretical "
+                "receptive field; switch off what looks for NaN in the network meanwhile."
+            )
+            raise
+        return [output.isnan().any(1).cpu().numpy() for output in outputs]
 
     def _outputs(self, batch: Tensor, layers: Sequence[Layer]) -> list[Tensor]:
         arguments = [_repeat(item, len(batch)) for item in self.arguments]

@@ -74,7 +74,8 @@ def check_channel(channel: Channel) -> None:
     """Refuses what can name no channels of any layer."""
     entries = list(channel) if isinstance(channel, Sequence) and not isinstance(channel, str) else [channel]
     whole = len(entries) > 0 and all(isinstance(entry, Integral) and not isinstance(entry, bool) for entry in entries)
-    if not (channel is None or channel == "random" or callable(channel) or whole):
+    random = isinstance(channel, str) and channel == "random"
+    if not (channel is None or random or callable(channel) or whole):
         raise ValueError(
             'channel must be None, an int, a sequence of ints, "random" or a callable from (N, C) to (N,), '
             f"got {channel!r}."

@@ -3,6 +3,7 @@
 import functools
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -387,3 +388,21 @@ def test_skip_connections(plain_gradient):
     model, inputs = UNet(), torch.randn(2, 1, 16, 16)
     expected = plain_gradient(model, model.up, inputs, at(5, 8))
     assert_close(EffectiveReceptiveField(model, "up").attribute(inputs, position=(5, 8)), expected.abs())
+
+
+@pytest.mark.parametrize("autocast", [torch.int8, torch.float64, "bfloat16"], ids=str)
+def test_precisions_that_autocast_does_not_know_are_refused(convnet, autocast):
+    with pytest.raises(ValueError, match=r"autocast must be None, torch\.bfloat16 or torch\.float16, got"):
+        EffectiveReceptiveField(convnet, "4").accumulator(autocast=autocast)
+
+
+@pytest.mark.parametrize("scale", [1e-22, 1e20])
+def test_squares_of_tiny_and_huge_gradients_are_kept(scale):
+    class Scaled(nn.Conv1d):
+        def forward(self, inputs):
+            return super().forward(inputs) * scale
+
+    model, inputs = Scaled(1, 2, 5), torch.randn(20, 1, 17)
+    field = EffectiveReceptiveField(model, "").aggregate([inputs], magnitude="square")
+    weights = model.weight.detach().sum(0)[0].double().numpy() * scale
+    np.testing.assert_allclose(field.values[field.values > 0], weights**2, rtol=1e-5)

@@ -562,3 +562,11 @@ class Sign(nn.Module):
 def test_units_that_the_input_does_not_reach_are_refused(model, position):
     with pytest.raises(ValueError, match="The input has no influence on unit"):
         theoretical_receptive_field(model, last(model), (1, 12, 12), position)
+
+
+def test_a_unit_that_sees_around_the_border_is_centred_on_its_own_cell():
+    wrap = {"padding": 2, "padding_mode": "circular"}
+    model = nn.Sequential(nn.Conv1d(1, 1, 5, **wrap), nn.Conv1d(1, 1, 5, **wrap))
+    corner, center = (theoretical_receptive_field(model, "1", (1, 64), place) for place in ("corner", "center"))
+    assert (corner.is_clipped, corner.center, corner.center_source) == (True, (0.0,), "grid cell")
+    assert (center.is_clipped, center.center, center.center_source) == (False, (32.0,), "theoretical")

@@ -496,3 +496,40 @@ def test_quantised_layers_are_refused_and_others_are_not():
                 getattr(EffectiveReceptiveField(converted, layer), method)(given)
     dynamic = quantization.quantize_dynamic(network(), {nn.Linear})
     assert_same_as_plain(dynamic, "3")
+
+
+@pytest.mark.parametrize("edit", ["dilated", "pooled"])
+def test_a_network_that_is_changed_between_calls_is_looked_at_anew(edit):
+    model = network()
+    erf = EffectiveReceptiveField(model, "3")
+    erf.aggregate([IMAGES])
+    if edit == "dilated":
+        model[0].dilation = model[0].padding = (3, 3)
+    else:
+        model[2] = nn.MaxPool2d(3, 1, 1)
+    fresh = EffectiveReceptiveField(model, "3").aggregate([IMAGES], window=False)
+    field = erf.aggregate([IMAGES])
+    assert field.theoretical == fresh.theoretical
+    assert_close(field.values, fresh.values)
+
+
+def test_the_order_of_memory_of_results_and_outputs_is_the_users():
+    erf = EffectiveReceptiveField(network(), "3")
+    expected = erf.attribute(IMAGES, (0, 6, 6))
+    assert expected.is_contiguous()
+    assert_close(erf.attribute(IMAGES, lambda output: output.view(len(output), 4, -1)[:, 0, 6 * 12 + 6]), expected)
+    folded = EffectiveReceptiveField(network(), "3", layout=lambda output: output.view(len(output), 4, 12, 12))
+    assert_close(folded.aggregate([IMAGES]).values, erf.aggregate([IMAGES]).values)
+
+
+def test_a_network_that_refuses_nan_says_where_it_comes_from():
+    class Checked(Helper):
+        def forward(self, images):
+            assert torch.isfinite(images).all(), "bad input"
+            return self.conv(images)
+
+    erf = EffectiveReceptiveField(Checked(), "conv")
+    assert erf.attribute(IMAGES).any()
+    with pytest.raises(AssertionError, match="bad input") as caught:
+        erf.aggregate([IMAGES])
+    assert "an input that holds NaN, with which captum_erf looks" in caught.value.__notes__[0]
