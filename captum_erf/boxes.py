@@ -10,7 +10,8 @@ At the end, NaN on all of the whole input but the box proves that nothing outsid
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -18,11 +19,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .probing import LOWER, UPPER, Canvas, Guess, Prober, Refused, Target
+from .probing import LOWER, UPPER, Canvas, Guess, Prober, Refused, Side, Target, Test
 
 WIDTHS = (1, 4, 16, 32, 64, 96, 128)  # of canvases across the probed axis, tried from thin to thick
 PERIODS = (64, 448, 192, 320, 960, 256)  # pixels: multiples of common strides, patches and attention windows
 FIRST_GROWTH, LARGEST_GROWTH = 3.5, 7  # of a canvas, in lengths of the input
+LEAST_GROWTH = 320  # pixels beyond a small input in which the far taps of dilated kernels are looked for
 MAX_TERM = 8  # of a stride as a fraction; with larger ones growth is even by rounding alone
 CHEAP = 0.3  # share of a whole pass below which a longer canvas also tests bounds that do not need it
 PROOFS_PER_PASS = 4  # whole inputs in a batch
@@ -102,6 +104,9 @@ class _AxisSearch:
         for canvas in (own, *self.canvases.values()):
             self.guess.learn(canvas)
         near = {target for target in self.targets if self._is_near_end(target, own)}
+        if self.inherited and self.targets - near:
+            self._look_beyond()
+        near |= {target for target in self.targets if self._growth_seen(target)}
         self._search_longer(near, self.targets - near)
         searched = self.targets - (near & self.outside.keys())
         own.search(searched, self.guess)
@@ -166,33 +171,77 @@ class _AxisSearch:
         if any(all(own.units_reached(layer, strip).all() for strip in own.strips) for layer in self.layers):
             growth = FIRST_GROWTH * self.length
         waiting = set(self.layers)
-        for pixels in PERIODS:
+        for pixels in self._likely_periods(own, waiting):
             covered = self._try_period(pixels, growth, waiting)
             self._try_period(pixels, math.inf, covered)
             waiting -= self.periods.keys() | self.fixed
 
+    def _likely_periods(self, own: Canvas, waiting: Collection[int]) -> Iterator[int]:
+        """Common periods, and those of strides measured between two units, the most common one first."""
+        yield PERIODS[0]
+        ends = {layer: (Target(layer, UPPER, 0), Target(layer, UPPER, self.grid[layer] // 2)) for layer in waiting}
+        own.search([end for pair in ends.values() for end in pair], Guess())
+        strides = {
+            Fraction(own.bracket(last)[0] - own.bracket(first)[0], last.unit)
+            for first, last in ends.values()
+            if last.unit and not own.is_beyond(last)
+        }
+        yield from sorted((2 * stride.numerator for stride in strides if stride > 0), reverse=True)
+        yield from PERIODS[1:]
+
     def _try_period(self, pixels: int, growth: float, layers: set[int]) -> set[int]:
         """Tries a period on a longer canvas; returns the layers of which all units see the canvas's end."""
-        repeats = self._repeats(pixels, max(growth, 2 * pixels))
+        repeats = self._repeats(pixels, max(growth, 2 * pixels, self.length, LEAST_GROWTH))
         if not layers or not repeats:
             return set()
         canvas = self._canvas(self.length + repeats * pixels)
         start = 1 if math.isinf(growth) else min(pixels // 2, canvas.length - pixels)
-        tests = [(LOWER, start), (LOWER, start + pixels), (UPPER, canvas.length - start + 1)]
+        tests = [(LOWER, start), (LOWER, start + pixels)]
+        far_end = [(UPPER, canvas.length - start + 1)] if growth else []
         try:
-            canvas.test(tests if growth else tests[:2], layers)
+            canvas.test({*tests, *far_end, *self._tests_beyond(canvas).values()}, layers)
         except Refused:
             return set()
         for layer in layers:
             units, rest = divmod(canvas.grid[layer] - self.grid[layer], repeats)
             if units == rest == 0:
                 self.fixed.add(layer)
-            before, after = (canvas.units_reached(layer, test) for test in tests[:2])
+            before, after = (canvas.units_reached(layer, test) for test in tests)
             if not rest and _is_plausible(pixels, units) and _moves(before, after, units):
                 self.periods[layer] = Period(pixels, units)
             else:
                 self.periods.pop(layer, None)
         return {layer for layer in layers & self.periods.keys() if canvas.units_reached(layer, tests[0]).all()}
+
+    def _tests_beyond(self, canvas: Canvas) -> dict[Side, Test]:
+        """Whether a unit sees what lies beyond the input's left end, once moved right, and beyond its right end."""
+        return {LOWER: (LOWER, canvas.length - self.length), UPPER: (UPPER, self.length + 1)}
+
+    def _look_beyond(self) -> None:
+        """Tests for far taps of dilated kernels, which lie outside the input on both sides of what a unit sees."""
+        for pixels in {period.pixels for period in self.periods.values()}:
+            repeats = self._repeats(pixels, max(self.length, LEAST_GROWTH))
+            if repeats:
+                canvas = self._canvas(self.length + repeats * pixels)
+                layers = [layer for layer, period in self.periods.items() if period.pixels == pixels]
+                with suppress(Refused):
+                    canvas.test(self._tests_beyond(canvas).values(), layers)
+
+    def _growth_seen(self, target: Target) -> int:
+        """By how much the shortest canvas on which a bound lies outside the input is longer; 0 where none shows it."""
+        period = self.periods.get(target.layer, NO_PERIOD)
+        for growth, canvas in sorted((length - self.length, canvas) for length, canvas in self.canvases.items()):
+            if growth > 0 and period.pixels and growth % period.pixels == 0 and target.layer in canvas.grid:
+                unit = self._moved(target, growth // period.pixels).unit
+                reached = canvas.units_reached(target.layer, self._tests_beyond(canvas)[target.side])
+                if reached[unit : unit + 1].any():
+                    return growth
+        return 0
+
+    def _moved(self, target: Target, repeats: int) -> Target:
+        """The bound on a canvas longer by so many periods: lower ones of units moved right, upper ones in place."""
+        moved = target.unit + repeats * self.periods[target.layer].units
+        return target._replace(unit=moved) if target.side == LOWER else target
 
     def _repeats(self, pixels: int, growth: float) -> int:
         """How often ``pixels`` are added for the input to grow by ``growth``, as far as the limit on area allows."""
@@ -237,16 +286,11 @@ class _AxisSearch:
 
     def _growth_needed(self, target: Target) -> float:
         low, high = self.guess.interval(target)
-        return max(1.0, 1 - low if target.side == LOWER else high - self.length + 1)
+        return max(1.0, 1 - low if target.side == LOWER else high - self.length + 1, self._growth_seen(target))
 
     def _search_canvas(self, canvas: Canvas, repeats: int, targets: set[Target]) -> None:
-        """Keeps the bounds that a longer canvas holds: lower ones of units moved right, upper ones in place."""
-        there = {
-            target: target._replace(unit=target.unit + repeats * self.periods[target.layer].units)
-            if target.side == LOWER
-            else target
-            for target in targets
-        }
+        """Keeps the bounds that a longer canvas holds."""
+        there = {target: self._moved(target, repeats) for target in targets}
         canvas.search(there.values(), self.guess)
         for layer in {target.layer for target in targets}:
             if canvas.grid[layer] != self.grid[layer] + repeats * self.periods[layer].units:

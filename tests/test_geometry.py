@@ -306,7 +306,7 @@ def test_a_search_misled_by_other_units_takes_few_passes():
     passes = record_passes(model)
     field = theoretical_receptive_field(model, model, (1, 224), (140,))
     assert (field.lower, field.upper, field.is_clipped) == ((112,), (168,), False)
-    assert len(passes) <= 20
+    assert len(passes) <= 30
 
 
 def test_a_network_that_sees_all_that_came_before_is_clipped():
@@ -339,7 +339,7 @@ def test_windows_whose_boxes_differ_from_unit_to_unit():
     passes = record_passes(net)
     (fields,) = probe(net, find_layers(net, ["2"]), [(0,), (6,), (7,), (10,)], torch.randn(1, 1, 448))
     assert [(field.lower[0], field.upper[0]) for field in fields] == [(-28, 28), (0, 56), (0, 56), (28, 56)]
-    assert len(passes) <= 25
+    assert len(passes) <= 35
 
 
 def test_what_longer_inputs_show_counts_only_where_it_is_no_less():
@@ -570,3 +570,45 @@ def test_a_unit_that_sees_around_the_border_is_centred_on_its_own_cell():
     corner, center = (theoretical_receptive_field(model, "1", (1, 64), place) for place in ("corner", "center"))
     assert (corner.is_clipped, corner.center, corner.center_source) == (True, (0.0,), "grid cell")
     assert (center.is_clipped, center.center, center.center_source) == (False, (32.0,), "theoretical")
+
+
+def conv(kernel, stride=1, padding=0, dilation=1):
+    return nn.Conv1d(1, 1, kernel, stride, padding, dilation)
+
+
+@pytest.mark.parametrize(
+    ("layers", "length", "box"),
+    [
+        ([conv(3, 1, 1), conv(3, 1, 80, 80)], 64, (-49, 114)),
+        ([conv(3, 1, 300, 300)], 64, (-268, 333)),
+        ([conv(3, 2, 1), conv(3, 2, 1), conv(3, 2, 1), conv(3, 1, 36, 36), conv(3, 1, 1)], 224, (-191, 416)),
+        ([nn.ConstantPad1d((90, 0), 0.0), conv(2, 1, 0, 90)], 64, (-58, 33)),
+    ],
+    ids=["both taps outside", "further than the input is long", "atrous pooling", "causal"],
+)
+def test_taps_of_dilated_kernels_outside_the_input_count(layers, length, box):
+    field = theoretical_receptive_field(nn.Sequential(*layers), f"{len(layers) - 1}", (1, length))
+    assert (field.lower, field.upper, field.is_clipped) == ((box[0],), (box[1],), False)
+
+
+def test_taps_outside_the_input_are_found_axis_by_axis():
+    model = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Conv2d(1, 1, 3, padding=(1, 80), dilation=(1, 80)))
+    field = theoretical_receptive_field(model, "1", (1, 64, 64))
+    assert (field.lower, field.upper, field.is_clipped) == ((30, -49), (35, 114), False)
+
+
+@pytest.mark.parametrize(
+    ("layers", "length", "stride", "corner"),
+    [
+        ([conv(1024, 441, 512), conv(3, 1, 1)], 44100, 441, (-953, 953)),
+        ([conv(11, 11), conv(3, 1, 1)], 121, 11, (-11, 22)),
+        ([conv(13, 13), conv(3, 1, 1)], 230, 13, (-13, 26)),
+        ([*(conv(3, 3) for _ in range(4)), conv(3, 1, 1)], 6561, 81, (-81, 162)),
+        ([conv(13, 13, 6), conv(17, 17, 8), conv(3, 1, 1)], 5000, 221, (-331, 332)),
+    ],
+    ids=["spectrogram hop", "patch of 11", "patch of 13 that does not fit", "strides of 3", "13 times 17"],
+)
+def test_strides_of_every_kind(layers, length, stride, corner):
+    field = theoretical_receptive_field(nn.Sequential(*layers), f"{len(layers) - 1}", (1, length), "corner")
+    assert (field.stride, field.lower, field.upper) == ((stride,), (corner[0],), (corner[1],))
+    assert (field.is_clipped, field.center) == (False, ((corner[0] + corner[1] - 1) / 2,))
