@@ -182,10 +182,10 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
             magnitude (str or Callable): ``"abs"``, ``"square"``, ``"positive"`` or ``"signed"``, summed over the
                 input's channels, or a callable from the gradient ``(N, C_in, *size)`` to sample maps ``(N, *size)``.
             additional_forward_args (Any or Callable): Further arguments of ``forward_func``, or a function that takes
-                them from the batch.
+                them from the batch. A tensor as long as the batch holds one entry for each sample, as in Captum.
             get_inputs (Callable, optional): Takes the inputs, a tensor or a tuple of tensors, from the batch.
             input_index (int): Which of several inputs the map is of.
-            max_samples (int, optional): Stop after this many samples, over all ranks.
+            max_samples (int, optional): Stop after this many samples; of several ranks each takes its equal part.
             target_error (float, optional): Stop once the relative standard error of ``radius(0.5)`` is at or below
                 it; looked at from two samples a group on. The radius moves in whole pixels, so a small one may look
                 exact early.

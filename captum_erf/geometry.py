@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -166,7 +167,7 @@ def theoretical_receptive_field(
 def _sample(input_shape: Sequence[int] | Tensor, modules: Sequence[Module]) -> Tensor:
     if isinstance(input_shape, Tensor):
         return input_shape
-    if isinstance(input_shape, (str, int)) or not all(isinstance(n, int) and n > 0 for n in input_shape):
+    if isinstance(input_shape, (str, int)) or not all(isinstance(n, Integral) and n > 0 for n in input_shape):
         raise ValueError(
             f"input_shape must be one sample's shape (C_in, *size) of positive ints, got {input_shape!r}; "
             "for networks that need real inputs pass a batch of them instead."

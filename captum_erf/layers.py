@@ -18,6 +18,7 @@ from torch.nn import Module
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.nn.parameter import UninitializedParameter
 
 ForwardFunc = Callable[..., Any]
 
@@ -48,7 +49,12 @@ def find_layers(forward_func: ForwardFunc, layers: Sequence[Module | str], call:
         if ".quantized." in type(module).__module__:
             raise quantised(name)
     _check_eager("The network", unwrap(forward_func))
-    return [Layer(name, module, call) for name, module in found]
+    chosen = [Layer(name, module, call) for name, module in found]
+    for module in all_modules(forward_func, chosen):
+        if any(isinstance(parameter, UninitializedParameter) for parameter in module._parameters.values()):
+            kind = type(module).__name__
+            raise ValueError(f"{kind} has no parameters yet; run the network once on a batch, which makes them.")
+    return chosen
 
 
 def _check_eager(name: str, module: Any) -> None:

@@ -533,3 +533,11 @@ def test_a_network_that_refuses_nan_says_where_it_comes_from():
     with pytest.raises(AssertionError, match="bad input") as caught:
         erf.aggregate([IMAGES])
     assert "an input that holds NaN, with which captum_erf looks" in caught.value.__notes__[0]
+
+
+def test_lazy_networks_are_to_be_run_once_first():
+    model = nn.Sequential(nn.LazyConv2d(4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1))
+    with pytest.raises(ValueError, match="LazyConv2d has no parameters yet; run the network once on a batch"):
+        EffectiveReceptiveField(model, "1")
+    model(IMAGES)
+    assert EffectiveReceptiveField(model, "1").aggregate([IMAGES]).theoretical.size == (5, 5)
