@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     add("--device", help="such as cpu or cuda:1; default: cuda where there is one")
     add("--autocast", choices=list(PRECISIONS), help="precision of the passes")
     add("--no-window", dest="window", action="store_false", help="always take the whole input")
-    add("--seed", type=int, default=0, help="of random weights, crops and signs; default: %(default)s")
+    add("--seed", type=_seed, default=0, help="of random weights, crops and signs; default: %(default)s")
     add("--output", type=Path, metavar="DIR", help="folder for the results; default: erf-MODEL")
     add(
         "--resume",
@@ -99,6 +99,14 @@ def parser() -> argparse.ArgumentParser:
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    try:
+        torch.Generator().manual_seed(int(text))
+    except (ValueError, RuntimeError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 64 bits") from None
     return int(text)
 
 

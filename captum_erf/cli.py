@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import os
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import redirect_stderr
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import __version__, images, models, outputs, resume
+from .accumulator import ERFAccumulator
 from .arguments import PRECISIONS, parser
 from .attribution import EffectiveReceptiveField
 from .erfmap import ERFMap
@@ -60,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = parser().parse_args(arguments)
     except SystemExit as leaving:
         return int(leaving.code or 0)
-    with warnings.catch_warnings():
+    stderr: Any = _Stderr()
+    with warnings.catch_warnings(), redirect_stderr(stderr):
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = _show_warning
@@ -75,10 +80,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _Stderr:
+    """Standard error, or nothing where it is closed or full."""
+
+    def __init__(self) -> None:
+        self._stream = sys.stderr or io.StringIO()
+
+    def write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def _tell(text: str) -> None:
-    """Prints; a reader that has left (``| head``) costs nobody the results."""
+    """Prints; a reader that has left (``| head``) or knows no ``±`` costs nobody the results."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
-        print(text, flush=True)
+        print(text.encode(encoding, "replace").decode(encoding), flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -102,7 +124,10 @@ def _run(options: argparse.Namespace) -> None:
         return
     crops = _crops(options, plan)
     folder = options.output or Path(f"erf-{outputs.safe(options.model)}")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--output: {folder} cannot be made a folder ({error.strerror}); name another one.") from error
     words = {"model": options.model, "weights": plan.named.weights, "images": crops.words}
     _tell(f"{options.model}, weights: {plan.named.weights}\n{crops.words}\n")
     torch.manual_seed(options.seed)
@@ -146,7 +171,9 @@ def _plan(options: argparse.Namespace) -> Plan:
 def _device(name: str | None) -> torch.device:
     wanted = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.empty(0, device=wanted).device
+        probe = torch.zeros((), device=wanted)
+        probe.item()
+        return probe.device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f"--device {wanted} cannot be used: {str(error).splitlines()[0]}") from error
 
@@ -229,18 +256,41 @@ def _measure(options: argparse.Namespace, plan: Plan, crops: Crops) -> list[ERFM
                 raise UsageError(str(error)) from error
             _tell(f"Going on after {accumulator.num_samples} of {len(crops)} samples, from {options.resume}\n")
         batches = resume.SavedRun(crops, options.batch_size, accumulator, options.resume, run, options.save_every)
-    return run_through(accumulator, batches, target_error=options.target_error, show_progress=True)
+    try:
+        return run_through(accumulator, batches, target_error=options.target_error, show_progress=True)
+    except ValueError:
+        if accumulator.num_samples < len(crops) or not accumulator.has_dead_unit:
+            raise
+    return _maps_one_by_one(accumulator, len(plan.layers))
+
+
+def _maps_one_by_one(accumulator: ERFAccumulator, layers: int) -> list[ERFMap]:
+    """The maps of the layers that are not dead; a warning names the others."""
+    maps, reasons = [], []
+    for number in range(layers):
+        one, place = copy(accumulator), slice(number, number + 1)
+        one._entries, one._routes = accumulator._entries[place], accumulator._routes[place]
+        try:
+            maps += one.compute()
+        except ValueError as error:
+            reasons.append(str(error))
+    if not maps:
+        raise ValueError(reasons[0])
+    for reason in reasons:
+        warnings.warn(f"Left out: {reason}", stacklevel=2)
+    return maps
 
 
 def _identity(options: argparse.Namespace, plan: Plan, crops: Crops) -> dict[str, Any]:
     """What tells this run from another, beside what the accumulator knows."""
+    stamps = [(stat.st_size, stat.st_mtime_ns) for stat in map(os.stat, crops.files)]
     return {
         "the model": options.model,
         "the layers": plan.layers,
         "--size": plan.size,
         "--seed": options.seed,
         "the set of images": crops.words,
-        "the list of files": hashlib.blake2b(repr(crops).encode(), digest_size=12).hexdigest(),
+        "the fingerprint of the images": hashlib.blake2b(repr((crops, stamps)).encode(), digest_size=12).hexdigest(),
         "the fingerprint of the weights": resume.digest(plan.named.model),
     }
 

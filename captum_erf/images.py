@@ -94,6 +94,9 @@ def folder(
     The images are taken in a random order, one central crop each. Where more crops are asked for than there are images,
     the rest are random crops of the same images, which are not independent samples.
 
+    Gray images of 16 bits are read with 65535 as white. Those of 32-bit integers or floats (Pillow's modes ``I`` and
+    ``F``) do not tell what white is, and are skipped.
+
     Args:
         path (str or Path): The folder; labels are not needed.
         num_samples (int, optional): Number of crops; None means one of each image, 32 at most.
@@ -106,7 +109,7 @@ def folder(
         NoImagesError: No file in it can be read as an image.
 
     Warns:
-        UserWarning: Files that are no images, or damaged, are left out; their names are listed.
+        UserWarning: Files that are no images, damaged, or of 32 bits, are left out; their names are listed.
     """
     root = Path(path)
     if not root.is_dir():
@@ -171,7 +174,17 @@ def _read(file: Path) -> Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(file) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
+            return _rgb(ImageOps.exif_transpose(image))
+
+
+def _rgb(image: Image) -> Image:
+    from PIL.Image import fromarray
+
+    if image.mode in ("I", "F"):
+        raise ValueError(f"mode {image.mode}, which does not tell how bright white is; save it with 8 or 16 bits")
+    if image.mode.startswith("I;16"):
+        image = fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+    return image.convert("RGB")
 
 
 def _centre(image: Image) -> tuple[float, float, float, float]:

@@ -173,14 +173,12 @@ def _factory(name: str, weights: str | None) -> NamedModel:
         sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(place)
-    except ModuleNotFoundError as error:
-        if error.name and place.startswith(error.name):
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and f"{place}.".startswith(f"{error.name}."):
             raise ValueError(
                 f"There is no module {place!r} in {Path.cwd()} or among the installed packages; MODEL is a torchvision "
                 "name, timm:NAME or package.module:factory."
             ) from error
-        raise
-    except Exception as error:
         raise ImportError(f"{place} cannot be imported: {_at_fault(error)}") from error
     if not hasattr(module, attribute):
         raise ValueError(f"{place} has no {attribute!r}{_near(attribute, vars(module))}.")
@@ -209,9 +207,10 @@ def _read_weights(model: nn.Module, file: Path) -> None:
         ) from error
     for key in ("state_dict", "model"):
         state = state.get(key, state) if isinstance(state, dict) else state
-    if not isinstance(state, dict):
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise WeightsError(
-            f"{file} holds a {type(state).__name__}; expected a state dict, as model.state_dict() gives."
+            f"{file} holds a {type(state).__name__}; expected a state dict of names and tensors, as model.state_dict() "
+            "gives."
         )
     state = {name.removeprefix("module."): value for name, value in state.items()}
     try:
@@ -223,6 +222,9 @@ def _read_weights(model: nn.Module, file: Path) -> None:
             f"{file} does not fit the model: {len(missing)} of its weights are missing{_some(missing)}, and "
             f"{len(unexpected)} belong to none{_some(unexpected)}."
         )
+    broken = [name for name, weight in model.named_parameters() if weight.isnan().any()]
+    if broken:
+        raise WeightsError(f"{file} holds NaN in {len(broken)} weights{_some(broken)}; take those of an earlier epoch.")
 
 
 def _some(names: Iterable[str]) -> str:
@@ -243,9 +245,12 @@ def shapes_on(model: nn.Module, size: int) -> Shapes:
     try:
         return layer_shapes(model, image)
     except Exception as error:
+        likely = "Set --size to the side that it takes"
+        if weight is not None and weight.dtype != image.dtype:
+            likely = f"Let it have weights of float32, as the images, instead of {weight.dtype}: model.float()"
         raise ValueError(
             f"The model does not run on an image of shape (1, 3, {size}, {size}): {error}. "
-            "Set --size to the side that it takes; models of other inputs need the Python interface."
+            f"{likely}; models of other inputs need the Python interface."
         ) from error
 
 

@@ -2,7 +2,9 @@
 
 import csv
 import importlib.metadata
+import io
 import json
+import math
 import os
 import re
 import signal
@@ -15,9 +17,10 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
+from torch import nn
 from torch.utils.data import DataLoader
 
-from captum_erf import EffectiveReceptiveField, ERFMap, cli, outputs
+from captum_erf import EffectiveReceptiveField, ERFMap, cli, images, outputs
 from captum_erf.images import folder, photograph
 
 pytest.importorskip("torchvision")
@@ -41,6 +44,9 @@ def dead():
     model = net()
     nn.init.constant_(model[0].bias, -1e4)
     return model
+
+def double():
+    return net().double()
 
 def gray():
     return nn.Sequential(nn.Conv2d(1, 4, 3))
@@ -263,6 +269,12 @@ USAGE = {
     "no such weights": (["resnet18", "--weights", "BEST"], "resnet18 has no weights 'BEST'"),
     "no such weights file": ([*NET, "--weights", "best.pt"], "there is no file best.pt"),
     "no such folder": ([*NET, "--data", "nowhere"], "there is no folder nowhere"),
+    "device without values": ([*NET, "--device", "meta"], "--device meta cannot be used: Tensor.item() cannot"),
+    "seed of more than 64 bits": ([*NET, "--seed", str(10**20)], f"'{10**20}' is no whole number of 64 bits"),
+    "seed of words": ([*NET, "--seed", "x"], "'x' is no whole number of 64 bits"),
+    "output is a file": ([*NET, "--output", "cli_models.py"], "--output: cli_models.py cannot be made a folder"),
+    "output in a file": ([*NET, "--output", "cli_models.py/x"], "folder (Not a directory); name another one"),
+    "double model": (["cli_models:double", "--size", "16"], "float32, as the images, instead of torch.float64"),
     "gray model": (["cli_models:gray", "--size", "16"], "does not run on an image of shape (1, 3, 16, 16)"),
     "protocol and channel": ([*NET, "--protocol", "NEURAL_API", "--channel", "1"], "NEURAL_API fixes the channel"),
     "protocol and position": ([*NET, "--protocol", "OPENERF", "--position", "edge"], "OPENERF fixes the position"),
@@ -288,15 +300,49 @@ def test_mistakes_are_answered_in_one_line_and_exit_2(case, capsys):
         pytest.param([*NET, "--data", "empty"], "empty holds no image that can be read, among 0 files", id="no images"),
         pytest.param(["cli_models:dead", "--size", "16"], "are dead", id="dead unit"),
         pytest.param([*NET, "--weights", "cli_models.py"], "no weights that can be read", id="weights"),
-        pytest.param([*NET, "--output", "cli_models.py"], "cli_models.py", id="output is a file"),
+        pytest.param([*NET, "--weights", "nan.pt"], "nan.pt holds NaN in 1 weights (4.bias, ...)", id="weights of NaN"),
     ],
 )
 def test_failures_are_told_in_one_line_and_exit_1(tmp_path, arguments, message, capsys):
     (tmp_path / "empty").mkdir()
+    broken = nn.ModuleDict({"0": nn.Conv2d(3, 4, 3), "4": nn.Conv2d(4, 4, 3)})
+    nn.init.constant_(broken["4"].bias, math.nan)
+    torch.save(broken.state_dict(), "nan.pt")
     assert cli.main(arguments) == 1
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("captum-erf: error: ")
     assert message in said
+
+
+def test_dead_layers_are_named_and_the_others_written(tmp_path, capsys):
+    arguments = ["cli_models:dead", "--size", "16", "--num-samples", "4"]
+    both = [*arguments, "--layers", "0", "1", "--resume", "run.pt"]
+    for output in ("whole", "resumed"):
+        assert cli.main([*both, "--output", output]) == 0
+        printed, said = capsys.readouterr()
+        assert "captum-erf: warning: Left out: All samples of layer '1' are dead" in said
+        assert list(table(printed)) == ["layer", "0"]
+    assert cli.main([*arguments, "--layers", "0", "--output", "alone"]) == 0
+    whole, resumed, alone = (saved(tmp_path / output) for output in ("whole", "resumed", "alone"))
+    assert list(whole) == list(resumed) == ["0.npz"]
+    assert np.array_equal(whole["0.npz"].values, alone["0.npz"].values)
+    assert np.array_equal(resumed["0.npz"].values, alone["0.npz"].values)
+    assert whole["0.npz"].recipe["route"] == alone["0.npz"].recipe["route"]
+
+
+def test_failure_on_the_way_is_not_hidden_by_a_dead_layer(tmp_path, monkeypatch, capsys):
+    read = images.Crops.__getitem__
+
+    def fail_late(crops, number):
+        if number == 5:
+            raise ValueError("the disk is gone")
+        return read(crops, number)
+
+    monkeypatch.setattr(images.Crops, "__getitem__", fail_late)
+    arguments = ["cli_models:dead", "--size", "16", "--layers", "0", "1", "--batch-size", "2", "--output", "out"]
+    assert cli.main(arguments) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "captum-erf: error: the disk is gone"
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_files_that_are_no_images_are_named_and_skipped(pictures, capsys):
@@ -392,6 +438,14 @@ def test_state_of_another_run_is_refused(tmp_path, change, message, capsys):
     assert (tmp_path / "run.pt").read_bytes() == before
 
 
+def test_state_from_an_image_that_was_overwritten_is_refused(pictures, capsys):
+    arguments = [*NET, "--data", str(pictures), "--resume", "run.pt"]
+    assert [cli.main(arguments), cli.main(arguments)] == [0, 0]
+    Image.new("RGB", (30, 20), "red").save(pictures / "4.png")
+    assert cli.main(arguments) == 2
+    assert "run.pt belongs to another run: the fingerprint of the images is" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("keep", [0, 100, 0.5, 0.999], ids=["empty", "head", "half", "nearly whole"])
 def test_damaged_state_is_refused(tmp_path, keep, capsys):
     assert cli.main([*RUN, "--resume", "run.pt"]) == 0
@@ -447,6 +501,32 @@ def test_results_are_written_although_nobody_reads_the_table(unbuffered, tmp_pat
         process.stdout.close()
         assert "rror" not in process.stderr.read()
     assert process.returncode == 0
+    assert list(saved(tmp_path / "results")) == ["1.npz", "5.npz"]
+
+
+SHORT = [*NET, "--num-samples", "4", "--output", "results"]
+
+
+def test_results_are_written_although_standard_error_is_closed(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert cli.main(SHORT) == 0
+    assert cli.main([*NET, "--position", "3,9"]) == 2
+    assert list(saved(tmp_path / "results")) == ["1.npz", "5.npz"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_results_are_written_although_standard_error_is_full(tmp_path, monkeypatch):
+    with open("/dev/full", "w", buffering=1) as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        assert cli.main(SHORT) == 0
+    assert list(saved(tmp_path / "results")) == ["1.npz", "5.npz"]
+
+
+def test_terminal_without_superscripts_gets_question_marks(tmp_path, monkeypatch):
+    with io.TextIOWrapper(io.BytesIO(), encoding="ascii") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        assert cli.main(SHORT) == 0
+        assert b"sigma, R?: Gaussian fit" in terminal.buffer.getvalue()
     assert list(saved(tmp_path / "results")) == ["1.npz", "5.npz"]
 
 

@@ -152,6 +152,29 @@ def test_other_kinds_of_images_become_rgb(tmp_path, mode):
     assert crop.shape == (3, 12, 12)
 
 
+@pytest.mark.parametrize("mode", ["I;16", "I;16B"])
+def test_sixteen_bits_are_read_as_their_eight_bit_version(tmp_path, mode):
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    save(tmp_path / "8/image.png", levels)
+    values = (levels.astype(float) * 257 + np.linspace(-100, 100, 256).reshape(16, 16)).clip(0, 65535)
+    dtype = ">u2" if mode == "I;16B" else "<u2"
+    (tmp_path / "16").mkdir()
+    picture = Image.frombytes(mode, (16, 16), values.astype(dtype).tobytes())
+    picture.save(tmp_path / "16/image.tif")
+    with Image.open(tmp_path / "16/image.tif") as stored:
+        assert stored.mode == mode
+    (expected,), (found,) = (folder(tmp_path / bits, size=16) for bits in ("8", "16"))
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_images_of_unknown_range_are_skipped_and_named(pictures, mode):
+    Image.new(mode, (12, 12), 70000).save(pictures / "deep.tif")
+    with pytest.warns(UserWarning, match=rf"deep\.tif \(mode {mode}, which does not tell how bright white is"):
+        crops = folder(pictures, size=8)
+    assert len(crops) == 6
+
+
 def test_photographs_taken_sideways_are_turned(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -128,6 +128,7 @@ def zoo(tmp_path, monkeypatch):
         "def number():\n    return 3\n"
     )
     (tmp_path / "bad_module.py").write_text("1 / 0\n")
+    (tmp_path / "netabc.py").write_text("import netab\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", list(sys.path))
     importlib.invalidate_caches()
@@ -149,6 +150,8 @@ def test_factory_in_the_current_directory(zoo):
         ("own_models:broken", ImportError, r"broken\(\) failed: KeyError: 'oops' \(.*own_models.py, line 6\)"),
         ("own_models:number", ValueError, "returned a int; expected a torch.nn.Module"),
         ("bad_module:tiny", ImportError, r"bad_module cannot be imported: ZeroDivisionError.*bad_module.py, line 1"),
+        ("netabc:tiny", ImportError, r"netabc cannot be imported: .*No module named 'netab' \(.*netabc.py, line 1\)"),
+        ("own_models.part:tiny", ValueError, "There is no module 'own_models.part'"),
         ("no_such_module:tiny", ValueError, "There is no module 'no_such_module'"),
         ("resnet81", ValueError, "torchvision has no model 'resnet81'; the nearest names are resnet"),
     ],
@@ -173,9 +176,11 @@ def test_weights_from_a_file(zoo, wrap):
         ({"0.weight": torch.zeros(2, 3, 3, 3), "head": torch.zeros(1)}, "are missing .*, and 1 belong to none"),
         ({"0.weight": torch.zeros(1)}, "does not fit the model: size mismatch for 0.weight"),
         (torch.zeros(3), "holds a Tensor; expected a state dict"),
+        ({1: torch.zeros(2)}, "holds a dict; expected a state dict of names and tensors"),
+        ({"0.weight": 3}, "does not fit the model: .*expected torch.Tensor"),
         (nn.Conv2d(1, 1, 1), "no weights that can be read without pickle"),
     ],
-    ids=["other names", "other shapes", "tensor", "whole model"],
+    ids=["other names", "other shapes", "tensor", "numbered", "numbers", "whole model"],
 )
 def test_files_that_do_not_fit(zoo, content, message):
     torch.save(content, zoo / "weights.pt")
