@@ -27,6 +27,7 @@ from captum_erf import EffectiveReceptiveField, ERFMap, protocols, theory
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # of Debian's package dataset-fashion-mnist
 PALETTE = ("#3b528b", "#d1495b", "#2a9d8f", "#e09f3e")
+MARKERS = ("o", "s", "^", "D")
 TOP = "top"  # the last convolution of the networks that are trained
 
 
@@ -81,6 +82,16 @@ def joint_estimate(
     return statistic(fields), float(np.sqrt((len(rest) - 1) * rest.var()))
 
 
+def over_seeds(values: Sequence[float]) -> tuple[float, float]:
+    """Mean over the seeds and its standard error."""
+    return float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values)))
+
+
+def diameter(share: float) -> Callable[[ERFMap], float]:
+    """The statistic of a field that is the side of the centred square with this share of the map."""
+    return lambda field: field.radius_mass().diameter(share)
+
+
 def new_figure(width: float, height: float, rows: int, columns: int, **options: Any) -> tuple[Figure, np.ndarray]:
     """A figure and its axes as an array of (rows, columns), apart from pyplot's state."""
     figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06))
@@ -99,10 +110,10 @@ def draw_map(axes: Axes, values: np.ndarray, title: str, note: str = "") -> Any:
 
 def draw_curves(axes: Axes, rows: Sequence[Mapping[str, Any]], across: str, curves: Mapping[str, str]) -> None:
     """Columns of a table against another, under the labels given for them, with bars of one standard error."""
-    for (column, label), colour in zip(curves.items(), PALETTE, strict=False):
+    for (column, label), colour, marker in zip(curves.items(), PALETTE, MARKERS, strict=False):
         errors = [row[f"{column}_se"] or 0.0 for row in rows]
         places, values = [row[across] for row in rows], [row[column] for row in rows]
-        axes.errorbar(places, values, errors, color=colour, marker="o", markersize=4, capsize=2, label=label)
+        axes.errorbar(places, values, errors, color=colour, marker=marker, markersize=4, capsize=2, label=label)
 
 
 def save_figure(figure: Figure, path: Path, caption: str) -> None:

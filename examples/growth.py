@@ -16,10 +16,11 @@ depths.
 """
 
 # %%
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from common import (
+    MARKERS,
     PALETTE,
     arguments,
     convolutions,
@@ -48,7 +49,7 @@ def share_of_trf(field: ERFMap) -> float:
     return field.threshold_size() / field.theoretical.size[0]
 
 
-def slope(statistic, fields: Sequence[ERFMap]) -> float:
+def slope(statistic: Callable[[ERFMap], float], fields: Sequence[ERFMap]) -> float:
     """Slope of the line through log statistic against log depth."""
     return float(np.polyfit(np.log(DEPTHS), np.log([statistic(field) for field in fields]), 1)[0])
 
@@ -88,12 +89,12 @@ write_table(slopes, options.output / "slopes.csv")
 figure, axes = new_figure(8, 3.9, 1, 2)
 labels = {"threshold_size": "threshold size [px]", "share_of_trf": "threshold size / theoretical field"}
 for panel, column, name in zip(axes.flat, labels, ("size", "share"), strict=True):
-    for kind, colour, line in zip(KINDS, PALETTE, slopes, strict=False):
+    for kind, colour, marker, line in zip(KINDS, PALETTE, MARKERS, slopes, strict=False):
         its = [row for row in rows if row["network"] == kind]
         sizes, errors = [row[column] for row in its], [row[f"{column}_se"] or 0.0 for row in its]
         error = "" if line[f"{name}_se"] is None else f" ± {line[f'{name}_se']:.3f}"
         label = f"{kind}: slope {line[name]:.3f}{error}"
-        panel.errorbar(DEPTHS, sizes, errors, color=colour, marker="o", markersize=4, capsize=2, label=label)
+        panel.errorbar(DEPTHS, sizes, errors, color=colour, marker=marker, markersize=4, capsize=2, label=label)
     middle = [row[column] for row in rows if row["network"] == "uniform"][len(DEPTHS) // 2]
     theory = 0.85 * middle * (np.array(DEPTHS) / DEPTHS[len(DEPTHS) // 2]) ** line[f"theory_{name}"]
     panel.plot(DEPTHS, theory, color="0.5", ls="--", label=f"slope {line[f'theory_{name}']}, the theory's limit")

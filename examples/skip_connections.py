@@ -95,7 +95,7 @@ for panel, field, name in zip(axes.flat, fields[deepest], ("plain", "skips"), st
     image = draw_map(
         panel, field.values, title, f"threshold size {rows[-1][name]:.1f} ± {rows[-1][f'{name}_se']:.1f} px"
     )
-figure.colorbar(image, ax=axes[0, 1], label="mean |dy/dx| over its max.", shrink=0.8)
+figure.colorbar(image, ax=axes[0, 1], label="mean |dy/dx| over its max. (linear)")
 draw_curves(axes[0, 2], rows, "depth", {"plain": "without skips", "skips": "with skips"})
 axes[0, 2].set(xlabel="layers", ylabel="threshold size [px]", ylim=(0, None), xticks=DEPTHS)
 axes[0, 2].legend(frameon=False, loc="upper left")

@@ -16,7 +16,7 @@ one-cycle schedule; accuracy over 2,000 test images and fields over 200 of these
 running statistics are set on training images before the first measurement.
 
 Published, on CIFAR-10 at 89 % accuracy: the field "has grown significantly", without a number, and does not fill the
-image. Measured, on Fashion-MNIST from 9 % to 84.2 % accuracy in 316 processor seconds: the threshold size grows from
+image. Measured, on Fashion-MNIST from 9 % to 84.2 % accuracy in six minutes of one core: the threshold size grows from
 19.8 ± 0.1 to 22.5 ± 0.2 px, the box with half of the map from 11 to 13 px, that with 90 % from 19 to 21 px; growth
 starts when the accuracy passes 70 %, and stops short of the image's 32 px. A box's side moves in steps of 2 px, so
 that its standard error is 0 where no group of images moves it by a step.
@@ -26,10 +26,13 @@ that its standard error is 0 where no group of images moves it by a step.
 import time
 
 from common import (
+    MARKERS,
+    PALETTE,
     TOP,
     ResidualClassifier,
     accuracy,
     arguments,
+    diameter,
     draw_curves,
     draw_map,
     flip,
@@ -67,8 +70,8 @@ def numbers(epoch: int, loss: float | None, field: ERFMap) -> dict[str, object]:
         "accuracy": accuracy(model, images.test, images.test_labels),
         "trf": field.theoretical.size[0],
         **with_error("threshold_size", field.estimate(ERFMap.threshold_size)),
-        **with_error("diameter_50", field.estimate(lambda field: field.radius_mass().diameter(0.5))),
-        **with_error("diameter_90", field.estimate(lambda field: field.radius_mass().diameter(0.9))),
+        **with_error("diameter_50", field.estimate(diameter(0.5))),
+        **with_error("diameter_90", field.estimate(diameter(0.9))),
         **with_error("effective_pixels", field.estimate(ERFMap.effective_pixels)),
     }
 
@@ -90,21 +93,25 @@ save_checkpoint(model, options.output / "checkpoint.pt")
 fields[-1].save(options.output / "after.npz", overwrite=True)
 
 # %%
-figure, axes = new_figure(8.5, 3.7, 1, 3, width_ratios=(1, 1, 1.3))
-for panel, row, field in zip(axes[0, :2], (rows[0], rows[-1]), (fields[0], fields[-1]), strict=True):
+figure, axes = new_figure(7.2, 6.4, 2, 2, height_ratios=(1, 0.8))
+for panel, row, field in zip(axes[0], (rows[0], rows[-1]), (fields[0], fields[-1]), strict=True):
     title = f"{'after' if row['epoch'] else 'before'} training"
     size = f"{row['threshold_size']:.1f} ± {row['threshold_size_se']:.1f} px"
     note = f"accuracy {row['accuracy']:.1%}\nthreshold size {size}"
     image = draw_map(panel, field.values, title, note)
-figure.colorbar(image, ax=axes[0, 1], label="mean |dy/dx| over its max.", shrink=0.8)
+figure.colorbar(image, ax=axes[0], label="mean |dy/dx| over its max. (linear)")
 curves = {"threshold_size": "threshold size", "diameter_90": "box with 90 %", "diameter_50": "box with 50 %"}
-draw_curves(axes[0, 2], rows, "accuracy", curves)
-axes[0, 2].set(xlabel="accuracy after each epoch", ylabel="diameter [px]", ylim=(0, 34))
-axes[0, 2].axhline(32, color="0.5", ls=":", lw=1)
-axes[0, 2].legend(frameon=False, fontsize="small", loc="lower right")
+sizes, scores = axes[1]
+draw_curves(sizes, rows, "epoch", curves)
+sizes.axhline(32, color="0.5", ls=":", lw=1)
+sizes.set(xlabel="epoch", xticks=range(EPOCHS + 1), ylabel="diameter [px]", ylim=(0, 34))
+sizes.legend(frameon=False, fontsize="small", loc="best")
+course = [row["accuracy"] for row in rows]
+scores.plot(range(EPOCHS + 1), course, color=PALETTE[3], marker=MARKERS[3], markersize=4)
+scores.set(xlabel="epoch", xticks=range(EPOCHS + 1), ylabel="accuracy", ylim=(0, 1))
 caption = (
     "Effective receptive field of the top convolution's centre unit in a residual classifier of 17 blocks on "
     f"32 x 32 images of {images.name}; its theoretical field, 73 x 73, is larger than the image (dotted). Mean "
-    f"over {MEASURED} test images; bars and ± are standard errors over images, the lines follow the epochs."
+    f"over {MEASURED} test images; bars and ± are standard errors over images."
 )
 save_figure(figure, options.output / "training_classifier.png", caption)
