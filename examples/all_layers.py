@@ -17,7 +17,19 @@ brings the narrower field of earlier layers.
 """
 
 # %%
-from common import PALETTE, arguments, new_figure, save_figure, torchvision_network, with_error, write_table
+import re
+
+from common import (
+    MARKERS,
+    PALETTE,
+    arguments,
+    diameter,
+    new_figure,
+    save_figure,
+    torchvision_network,
+    with_error,
+    write_table,
+)
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -37,10 +49,6 @@ def measure(model: nn.Module) -> list[ERFMap]:
     return EffectiveReceptiveField(model, layers).sweep(loader, show_progress=True)
 
 
-def diameter(field: ERFMap, share: float) -> tuple[float | None, float | None]:
-    return field.estimate(lambda field: field.radius_mass().diameter(share))
-
-
 models = {
     (network, weights): torchvision_network(network, options.weights if weights == "trained" else None)
     for network in NETWORKS
@@ -54,10 +62,10 @@ rows = [
         "number": number,
         "layer": field.layer,
         "trf": field.theoretical.size[0],
-        **with_error("diameter_50", diameter(field, 0.5)),
-        **with_error("diameter_90", diameter(field, 0.9)),
-        **with_error("diameter_95", diameter(field, 0.95)),
-        "erf_to_trf": field.radius_mass().diameter(0.95) / max(field.theoretical.size),
+        **with_error("diameter_50", field.estimate(diameter(0.5))),
+        **with_error("diameter_90", field.estimate(diameter(0.9))),
+        **with_error("diameter_95", field.estimate(diameter(0.95))),
+        "erf_to_trf": diameter(0.95)(field) / max(field.theoretical.size),
     }
     for (network, weights), found in fields.items()
     for number, field in enumerate(found, start=1)
@@ -68,6 +76,9 @@ write_table(rows, options.output / "all_layers.csv")
 for (network, weights), found in fields.items():
     file = options.output / f"{network}-{weights}.png"
     sheet = visualization.plot_layers(found)
+    sheet.set_size_inches(11.1, 0.9 * sheet.get_figheight())
+    for panel, field in zip(sheet.axes, found, strict=False):
+        panel.set_title(re.sub(r"\.(conv|downsample)", r"\n\1", field.layer), fontsize=9)
     sheet.suptitle(f"Effective receptive fields of all convolutions of {network}, {weights} weights")
     sheet.savefig(file)
     print(f"Wrote {file}\n")
@@ -75,17 +86,19 @@ for (network, weights), found in fields.items():
 # %%
 figure, axes = new_figure(8, 3.6, 1, len(NETWORKS))
 for panel, network in zip(axes[0], NETWORKS, strict=True):
-    for weights, colour in zip(WEIGHTS, PALETTE, strict=False):
+    for weights, colour, markers in zip(WEIGHTS, PALETTE, (MARKERS[:2], MARKERS[2:]), strict=False):
         chosen = [
             row
             for row in rows
             if (row["network"], row["weights"]) == (network, weights) and "downsample" not in row["layer"]
         ]
-        for share, style in (("diameter_50", "o-"), ("diameter_90", "s--")):
+        for (share, line), marker in zip((("diameter_50", "-"), ("diameter_90", "--")), markers, strict=True):
             numbers, sizes = [row["number"] for row in chosen], [row[share] for row in chosen]
             errors = [row[f"{share}_se"] for row in chosen]
             label = f"{share[-2:]} %, {weights} weights"
-            panel.errorbar(numbers, sizes, errors, fmt=style, color=colour, markersize=3, capsize=2, label=label)
+            panel.errorbar(
+                numbers, sizes, errors, fmt=marker + line, color=colour, markersize=3, capsize=2, label=label
+            )
     panel.plot(numbers, [row["trf"] for row in chosen], color="0.6", ls=":", label="theoretical field")
     panel.set(title=network, xlabel="convolution, input first", ylabel="side of the box [px]", ylim=(0, SIZE))
     panel.legend(frameon=False, fontsize="small", loc="upper left")

@@ -4,8 +4,9 @@ How do the effective receptive fields of units near the border differ from the c
 A reviewer of Luo et al. (NeurIPS 2016) asked; the paper measures the centre unit alone. Here all units of an 8 x 8 grid
 are measured in one sweep: size (the box around the unit that holds half of the map, and effective pixels, which need
 no centre), shape (R^2 of the Gaussian and the best family), shift (of the Gaussian's centre from the unit's, in px
-downwards), and how much of the theoretical field is outside the image. The table has the units on the diagonal from
-the corner to the centre, after that in the middle of the upper edge.
+downwards), and how much of the theoretical field is outside the image. The first table has the unit in the middle of
+the upper edge and those on the diagonal from the corner to the centre; the second, the heat maps, the side of the box
+of all units.
 
 Networks, random weights, all with stride 16 on 128 x 128: a plain CNN (VGG-11 with batch norm after its last
 convolution), ResNet-18's layer3, and a small vision transformer (patch 16, 6 layers, 128 channels, 4 heads).
@@ -25,7 +26,8 @@ the centre). A random transformer sees its own patch, wherever that lies: 16 px,
 # %%
 import numpy as np
 import torch
-from common import arguments, draw_map, new_figure, save_figure, shape_of, with_error, write_table
+from common import arguments, diameter, draw_map, new_figure, save_figure, shape_of, with_error, write_table
+from matplotlib import colormaps
 from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.models import VisionTransformer, resnet18, vgg11_bn
@@ -36,6 +38,7 @@ from captum_erf.images import photograph
 options = arguments(__doc__, "border_units")
 IMAGES, SIZE = (4, 64) if options.quick else (20, 128)
 GRID = SIZE // 16
+half = diameter(0.5)
 ALL = [(row, column) for row in range(GRID) for column in range(GRID)]
 DIAGONAL = [(place, place) for place in range(GRID // 2 + 1)]
 CORNER, *_, CENTER = DIAGONAL
@@ -64,10 +67,6 @@ def measure(model: nn.Module, layer: str, layout: object) -> dict[tuple[int, ...
     return {field.position: field for field in fields}
 
 
-def half(field: ERFMap) -> float:
-    return field.radius_mass().diameter(0.5)
-
-
 def shift(field: ERFMap) -> float:
     return field.gaussian_fit().mean[0] - field.center[0]
 
@@ -91,20 +90,34 @@ fields = {network: measure(*setting) for network, setting in settings().items()}
 rows = [numbers(network, found[unit]) for network, found in fields.items() for unit in (EDGE, *DIAGONAL)]
 write_table(rows, options.output / "border_units.csv")
 
+sizes = {
+    network: np.array([half(found[unit]) for unit in ALL]).reshape(GRID, GRID) for network, found in fields.items()
+}
+maps = [
+    {"network": network, "row": row} | {f"column_{column}": float(side) for column, side in enumerate(sides)}
+    for network, grid in sizes.items()
+    for row, sides in enumerate(grid)
+]
+write_table(maps, options.output / "diameters.csv")
+
 # %%
 figure, axes = new_figure(8.5, 9.2, 3, 3)
+convolutional = [sizes["plain CNN"], sizes["ResNet-18"]]
+low, high = np.min(convolutional), np.max(convolutional)
+palette = colormaps["viridis"].with_extremes(under="0.8")
 for line, (network, found) in zip(axes, fields.items(), strict=True):
     for panel, (place, unit) in zip(line, {"corner": CORNER, "centre": CENTER}.items(), strict=False):
         shown = draw_map(panel, found[unit].values, f"{network}, {place} unit", f"50 % in {half(found[unit]):.0f} px")
         panel.plot(found[unit].center[1], found[unit].center[0], "+", color="white")
-    sizes = np.array([half(found[unit]) for unit in ALL]).reshape(GRID, GRID)
-    heat = line[2].imshow(sizes, cmap="viridis", vmin=0)
+    heat = line[2].imshow(sizes[network], cmap=palette, vmin=low, vmax=high)
+    ends = " to ".join(dict.fromkeys(f"{side:.0f}" for side in (sizes[network].min(), sizes[network].max())))
     line[2].set(xlabel="column of the unit", ylabel="row of the unit")
-    line[2].set_title(f"{network}, all units", fontsize="medium")
+    line[2].set_title(f"{network}, all units: {ends} px", fontsize="medium")
     figure.colorbar(shown, ax=line[1], label="mean |dy/dx| over its max.", shrink=0.75)
-    figure.colorbar(heat, ax=line[2], label="side of the box with 50 % [px]", shrink=0.75)
+    figure.colorbar(heat, ax=line[2], label=f"box with 50 % [px], from {low:.0f} px", shrink=0.75, extend="min")
 caption = (
-    f"Effective receptive fields of a corner and the centre unit (cross: unit centre), and the size of all {GRID} x "
-    f"{GRID} units. Random weights; channels summed with random signs; mean over {IMAGES} crops of {SIZE} x {SIZE}."
+    f"Effective receptive fields of a corner and the centre unit (cross: unit centre), and the side of the box with "
+    f"50 % of all {GRID} x {GRID} units; the scale begins at the convolutional networks' smallest, {low:.0f} px, grey "
+    f"is below it. Random weights; channels summed with random signs; mean over {IMAGES} crops of {SIZE} x {SIZE}."
 )
 save_figure(figure, options.output / "border_units.png", caption)

@@ -20,7 +20,7 @@ its standard error is 0 where no group of crops moves it by a step.
 import numpy as np
 import torch
 from captum.attr import IntegratedGradients, LayerAttribution, LayerGradCam, NoiseTunnel, visualization
-from common import arguments, new_figure, save_figure, torchvision_network, with_error, write_table
+from common import arguments, diameter, new_figure, save_figure, torchvision_network, with_error, write_table
 from matplotlib.cm import ScalarMappable
 from matplotlib.patches import Rectangle
 from torch import Tensor
@@ -64,10 +64,10 @@ for name, unit in units.items():
             "layer": name,
             "unit": f"{unit[0]},{unit[1]}",
             "cell": field.theoretical.stride[0],
-            **with_error("diameter_50", field.estimate(lambda field: field.radius_mass().diameter(0.5))),
-            **with_error("diameter_90", field.estimate(lambda field: field.radius_mass().diameter(0.9))),
+            **with_error("diameter_50", field.estimate(diameter(0.5))),
+            **with_error("diameter_90", field.estimate(diameter(0.9))),
             "trf": field.theoretical.size[0],
-            "cells_wide": field.radius_mass().diameter(0.9) / field.theoretical.stride[0],
+            "cells_wide": diameter(0.9)(field) / field.theoretical.stride[0],
         }
     )
     if name == layer:
@@ -88,11 +88,14 @@ figure, _ = visualization.visualize_image_attr_multiple(
     ["original_image", "heat_map", "blended_heat_map"],
     ["all", "positive", "positive"],
     ["the image", f"|dy/dx| of unit {units[layer]} of {layer}", "both"],
-    fig_size=(9, 3.4),
+    show_colorbar=True,
+    fig_size=(9, 3.6),
     use_pyplot=False,
     cmap="viridis",
 )
-figure.savefig(options.output / "captum_multiple.png", dpi=150)
+for bar in figure.axes[3:]:
+    bar.set_xlabel("share of the maximum,\nthe highest 2 % of the sum cut off", fontsize="small")
+figure.savefig(options.output / "captum_multiple.png", dpi=150, bbox_inches="tight")
 
 # %% ... and all attributions side by side
 upsampled = LayerAttribution.interpolate(cams[layer].relu(), (SIZE, SIZE), "nearest")
@@ -103,10 +106,10 @@ pictures = {
     "through NoiseTunnel": (smoothed, "heat_map"),
     f"mean over {CROPS} crops": (torch.from_numpy(measured.values)[None, None], "heat_map"),
 }
-figure, axes = new_figure(11, 3.4, 1, len(pictures))
+figure, axes = new_figure(11, 2.7, 1, len(pictures))
 step = measured.theoretical.stride[0]
 top, left = (step * index - 0.5 for index in units[layer])
-center, half, most = measured.center, *(measured.radius_mass().diameter(share) for share in (0.5, 0.9))
+center, half, most = measured.center, *(diameter(share)(measured) for share in (0.5, 0.9))
 for panel, (title, (attribution, method)) in zip(axes[0], pictures.items(), strict=True):
     visualization.visualize_image_attr(
         drawn(attribution), pixels, method, "positive", (figure, panel), cmap="viridis", use_pyplot=False
@@ -117,11 +120,12 @@ for panel, (title, (attribution, method)) in zip(axes[0], pictures.items(), stri
         corner = (center[1] - side / 2, center[0] - side / 2)
         panel.add_patch(Rectangle(corner, side, side, fill=False, color="#ff8fab", ls=style, lw=1.2))
     panel.set(xlim=(-0.5, SIZE - 0.5), ylim=(SIZE - 0.5, -0.5))
-figure.colorbar(ScalarMappable(cmap="viridis"), ax=axes[0, -1], label="share of the maximum*", shrink=0.6)
+figure.colorbar(ScalarMappable(cmap="viridis"), ax=axes[0, 1:], label="share of the maximum*", shrink=0.85)
 weights = f"weights {options.weights}" if options.weights else "random weights"
 caption = (
     f"ResNet-18, {weights}, one photograph of {SIZE} x {SIZE}. White: the largest cell of Grad-CAM, {step} px; pink: "
     f"the boxes that hold 50 % ({half:.0f} px) and 90 % ({most:.0f} px, dashed) of what the unit in it weighs, from "
-    f"the mean over {CROPS} crops. Drawn by Captum; *the highest 2 % of the sum are cut off."
+    f"the mean over {CROPS} crops. Drawn by Captum; *of the maps without the photograph, the highest 2 % of the sum "
+    "being cut off."
 )
 save_figure(figure, options.output / "captum_workflow.png", caption)

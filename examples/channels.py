@@ -18,7 +18,18 @@ by one: 15 and 15, 31 ± 3 and 33, 69 and 77, 99 and 111 px; random signs give w
 
 # %%
 import torch
-from common import PALETTE, arguments, draw_map, new_figure, save_figure, torchvision_network, with_error, write_table
+from common import (
+    MARKERS,
+    PALETTE,
+    arguments,
+    diameter,
+    draw_map,
+    new_figure,
+    save_figure,
+    torchvision_network,
+    with_error,
+    write_table,
+)
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -66,8 +77,8 @@ rows = [
         "channels": name,
         "samples": fields[network, layer, name].num_samples,
         "trf": fields[network, layer, name].theoretical.size[0],
-        **with_error("diameter_50", fields[network, layer, name].estimate(lambda f: f.radius_mass().diameter(0.5))),
-        **with_error("diameter_90", fields[network, layer, name].estimate(lambda f: f.radius_mass().diameter(0.9))),
+        **with_error("diameter_50", fields[network, layer, name].estimate(diameter(0.5))),
+        **with_error("diameter_90", fields[network, layer, name].estimate(diameter(0.9))),
         **with_error("effective_pixels", fields[network, layer, name].estimate(ERFMap.effective_pixels)),
     }
     for network, layer, name in order
@@ -83,11 +94,11 @@ for panel, row in zip(axes[0], shown, strict=False):
     image = draw_map(panel, field.values, row["channels"], size)
 figure.colorbar(image, ax=axes[0, 3], label="mean |dy/dx| over its max.", shrink=0.6)
 places = list(dict.fromkeys((row["network"], row["layer"]) for row in rows))
-for number, (name, colour) in enumerate(zip(CHOICES, PALETTE, strict=True)):
+for number, (name, colour, marker) in enumerate(zip(CHOICES, PALETTE, MARKERS, strict=True)):
     chosen = [row for row in rows if row["channels"] == name]
     across = [place + 0.15 * (number - 1.5) for place in range(len(places))]
     sizes, errors = ([row[column] for row in chosen] for column in ("diameter_50", "diameter_50_se"))
-    axes[0, 4].errorbar(across, sizes, errors, color=colour, ls="", marker="o", markersize=4, capsize=2, label=name)
+    axes[0, 4].errorbar(across, sizes, errors, color=colour, ls="", marker=marker, markersize=4, capsize=2, label=name)
 labels = [f"{network[6:]}:{layer[5:]}" for network, layer in places]
 axes[0, 4].set(ylabel="side of the box with 50 % [px]", xlabel="ResNet: stage", ylim=(0, None))
 axes[0, 4].set_xticks(range(len(places)), labels)

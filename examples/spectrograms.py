@@ -23,6 +23,7 @@ import math
 import numpy as np
 import torch
 from common import (
+    MARKERS,
     PALETTE,
     accuracy,
     arguments,
@@ -119,19 +120,9 @@ rows = [numbers(stage, kind, field) | {"accuracy": accuracies[stage]} for (stage
 write_table(rows, options.output / "spectrograms.csv")
 
 # %%
-figure, axes = new_figure(10.5, 5, 2, 4, width_ratios=(1.1, 1, 1, 1.2))
-example = inputs[labels == 1][0, 0].numpy()
-shown = axes[0, 0].imshow(example, origin="lower", cmap="viridis", aspect="auto")
-axes[0, 0].set_title("a rising chirp", fontsize="medium")
-figure.colorbar(shown, ax=axes[0, 0], label="log magnitude [std]")
-panels = [
-    (axes[0, 1], "before", "all"),
-    (axes[0, 2], "after", "all"),
-    (axes[1, 0], "after", "tone"),
-    (axes[1, 1], "after", "rising chirp"),
-    (axes[1, 2], "after", "noise burst"),
-]
-for panel, stage, kind in panels:
+figure, axes = new_figure(11, 5, 2, 4, width_ratios=(1, 1, 1, 1.5))
+panels = [("before", "all"), ("after", "all"), *(("after", kind) for kind in KINDS)]
+for panel, (stage, kind) in zip(axes[:, :3].flat, panels, strict=True):
     field = fields[stage, kind]
     row = next(row for row in rows if (row["network"], row["sounds"]) == (stage, kind))
     note = f"{row['hertz']:.0f} ± {row['hertz_se']:.0f} Hz, {row['ms']:.1f} ± {row['ms_se']:.1f} ms"
@@ -139,19 +130,31 @@ for panel, stage, kind in panels:
     row_center, column_center = field.center
     panel.set(aspect="auto", xlim=(column_center - 22, column_center + 22), ylim=(row_center - 17, row_center + 17))
 figure.colorbar(image, ax=axes[:, 2], label="mean |dy/dx| over its max.", shrink=0.7)
-for panel, which, name in ((axes[0, 3], "hertz", "frequency [Hz]"), (axes[1, 3], "ms", "time [ms]")):
-    for stage, colour in zip(("before", "after"), PALETTE, strict=False):
-        chosen = [row for row in rows if row["network"] == stage]
-        sizes, errors = ([row[column] for row in chosen] for column in (which, f"{which}_se"))
-        panel.errorbar(list(groups), sizes, errors, fmt="o", color=colour, capsize=3, label=f"{stage} training")
-    panel.set(ylabel=f"sigma in {name}", ylim=(0, 1.2 * max(row[which] for row in rows)))
-    panel.set_xticks(range(len(groups)), groups, rotation=40, ha="right", fontsize="small")
-axes[0, 3].legend(frameon=False, fontsize="small", loc="lower left")
-axes[0, 0].set(xlabel="time [7.75 ms]", ylabel="frequency [63 Hz]")
+
+example = inputs[labels == 1][0, 0].numpy()
+ends = (-0.5 * MILLISECONDS, 127.5 * MILLISECONDS, -0.5 * HERTZ / 1000, 63.5 * HERTZ / 1000)
+shown = axes[0, 3].imshow(example, origin="lower", cmap="viridis", aspect="auto", vmin=-3, extent=ends)
+axes[0, 3].set_title("a rising chirp", fontsize="medium")
+axes[0, 3].set(xlabel="time [ms]", ylabel="frequency [kHz]")
+figure.colorbar(shown, ax=axes[0, 3], label="log magnitude [std]", extend="min")
+
+for stage, colour in zip(("before", "after"), PALETTE, strict=False):
+    chosen = [row for row in rows if row["network"] == stage]
+    for row, marker in zip(chosen, (*MARKERS, "v"), strict=True):
+        label = row["sounds"] if stage == "after" else None
+        errors = (row["hertz_se"], row["ms_se"])
+        axes[1, 3].errorbar(row["ms"], row["hertz"], *errors, fmt=marker, markersize=5, color=colour, label=label)
+    lowest = min(row["hertz"] - row["hertz_se"] for row in chosen)
+    middle = np.mean([row["ms"] for row in chosen])
+    axes[1, 3].annotate(f"{stage} training", (middle, lowest), (0, -14), textcoords="offset points", ha="center")
+axes[1, 3].set(xlabel="sigma in time [ms]", ylabel="sigma in frequency [Hz]")
+axes[1, 3].margins(0.25)
+axes[1, 3].legend(frameon=False, fontsize="small", loc="upper left")
 caption = (
     "Effective receptive field of an audio CNN's last convolution on spectrograms (frequency upwards, time to the "
-    f"right; 34 x 44 cells shown), accuracy {accuracies['before']:.0%} before and {accuracies['after']:.0%} after "
-    f"training. Means over {MEASURED} sounds of each kind; below the maps and at right: sigmas of the fitted Gaussian "
-    "per axis, ± and bars their standard errors."
+    f"right; {34 * HERTZ / 1000:.1f} kHz x {44 * MILLISECONDS:.0f} ms around the unit), accuracy "
+    f"{accuracies['before']:.0%} before and {accuracies['after']:.0%} after training. Means over {MEASURED} sounds of "
+    "each kind; below the maps and lower right: sigmas of the fitted Gaussian per axis, ± and bars their standard "
+    "errors."
 )
 save_figure(figure, options.output / "spectrograms.png", caption)

@@ -327,14 +327,21 @@ def test_captum_workflow(run, tmp_path):
 def test_transformers(run):
     found = run("transformers")
     rows, squares = found["transformers"], found["replknet"]
-    assert [row["trf"] for row in rows] == ["267", "427", "global", "global"]
-    assert [row["grid"] for row in rows] == ["14x14", "7x7"] * 2
-    assert (column(rows, "effective_pixels", network="resnet50") > 4 * column(rows, "effective_pixels")[3]).all()
-    for row in squares:
+    assert [row["trf"] for row in rows] == ["267", "427", "1096", "1688", "global", "global"]
+    assert [row["grid"] for row in rows] == ["7x7", "4x4", "7x7", "3x3", "7x7", "7x7"]
+    assert column(rows, "diameter_50") == pytest.approx([63, 69, 12, 24, 16, 16], abs=4)
+    assert column(rows, "effective_pixels") == pytest.approx([8752, 9927, 234, 924, 646, 841], rel=0.2)
+    measured, published = squares[:3], squares[3:]
+    for row in measured:
         shares = np.array([float(row[f"t{percent}"]) for percent in (20, 30, 50, 99)])
         assert (np.diff(shares) > 0).all()
         sides = 224 * np.sqrt(shares)
         assert sides == pytest.approx(np.round((sides - 1) / 2) * 2 + 1, abs=0.3)
+    assert column(measured, "t50") == pytest.approx([0.33, 0.0105, 0.31], rel=0.2)
+    assert column(measured, "t99") == pytest.approx([0.99, 0.0217, 0.99], rel=0.2)
+    assert [row["network"] for row in published] == ["ResNet-101", "RepLKNet-31"]
+    assert column(published, "t20").tolist() == [0.009, 0.163]
+    assert column(published, "t99").tolist() == [0.224, 0.986]
 
 
 def test_spectrograms(run):
