@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass, replace
-from operator import add, le
+from functools import reduce
 from typing import Any
 
 from . import distributed
@@ -14,10 +15,8 @@ from .geometry import TheoreticalReceptiveField
 from .groupsums import GroupSums, finite_samples
 from .layers import model_device
 from .measurement import Measurement, SampleMaps, Target
-from .recipes import describe
-
-STATE_VERSION = 1
-Unit = tuple[str, TheoreticalReceptiveField | None]
+from .recipes import describe, join_routes, route_words
+from .states import STATE_VERSION, Unit, check_same, check_units, read_state
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class ERFAccumulator:
         nonfinite (str): ``"raise"``, or ``"skip"`` to leave out and count samples that are not finite.
 
     Raises:
-        ValueError: ``groups`` or ``nonfinite`` is none of the allowed values.
+        TypeError, ValueError: ``groups`` or ``nonfinite`` is none of the allowed values.
 
     Examples::
 
@@ -61,6 +60,8 @@ class ERFAccumulator:
     def __init__(
         self, measurement: Measurement, batches: Batches, *, groups: int = 10, nonfinite: str = "raise"
     ) -> None:
+        if isinstance(groups, bool) or not isinstance(groups, int):
+            raise TypeError(f"groups must be a whole number of groups of samples, such as 10, got {groups!r}.")
         if groups < 1:
             raise ValueError(f"groups must be 1 or more, got {groups}; 10 is the usual number for a jackknife.")
         if nonfinite not in ("raise", "skip"):
@@ -73,6 +74,7 @@ class ERFAccumulator:
         self._input_shape: tuple[int, ...] | None = None
         self._targets: list[Target] = []
         self._entries: list[Entry] = []
+        self._routes: list[list[str]] = []
         self._num_seen = 0
         self._num_batches = 0
 
@@ -80,6 +82,11 @@ class ERFAccumulator:
     def groups(self) -> int:
         """Number of groups of samples."""
         return self._groups
+
+    @property
+    def magnitude(self) -> Any:
+        """What makes sample maps of gradients."""
+        return self._measurement.magnitude
 
     @property
     def num_samples(self) -> int:
@@ -102,10 +109,12 @@ class ERFAccumulator:
 
         Raises:
             TypeError: The batch holds no floating-point tensor where inputs were looked for.
-            ValueError, IndexError: The inputs have another size than those before, or a position, channel or
-                ``input_index`` does not fit.
+            ValueError, IndexError: The inputs have another size than those before, ``limit`` is negative, or a
+                position, channel or ``input_index`` does not fit.
             FloatingPointError: A gradient is not finite (with ``nonfinite="raise"``).
         """
+        if limit is not None and limit < 0:
+            raise ValueError(f"limit must be 0 or more samples of the batch, or None for all, got {limit}.")
         network = self._measurement.network
         device = model_device(network.modules)
         inputs, arguments = self._batches.read(batch, device, limit)
@@ -122,6 +131,7 @@ class ERFAccumulator:
         if not self._targets:
             self._measurement.warn_of_wrong_fields(targets, maps)
         self._open([(network.layers[target.place].name, target.theoretical) for target in targets], shape[1:])
+        self._routes = join_routes(self._routes, [[route_words(target)] for target in targets])
         self._targets = targets
         for entry, found in zip(self._entries, maps, strict=True):
             entry.sums.add(found.values.detach(), found.offset, self._num_seen)
@@ -161,8 +171,9 @@ class ERFAccumulator:
         if not filled:
             return
         for header in headers:
-            _check_same(filled[0], header)
+            check_same(filled[0], header)
         self._open_from(filled[0])
+        self._routes = reduce(join_routes, [header["routes"] for header in headers])
         numbers = [header["num_seen"] for header in headers]
         before = sum(numbers[: distributed.rank_in(process_group)])
         for entry in self._entries:
@@ -173,22 +184,36 @@ class ERFAccumulator:
         ]
         self._num_seen = sum(numbers)
 
-    def compute(self) -> list[ERFMap]:
+    def compute(self, *, skip_dead: bool = False) -> list[ERFMap]:
         r"""
         The maps so far, layer by layer, position by position.
+
+        Args:
+            skip_dead (bool): Leave out, with a warning, units of which all samples are dead or not finite.
 
         Returns:
             *list[ERFMap]*
 
         Raises:
-            ValueError: No sample has been seen, or all samples of a unit are dead or not finite.
+            ValueError: No sample has been seen, or all samples of a unit (with ``skip_dead`` of every unit) are dead
+                or not finite.
         """
         if not self._entries or self._num_seen == 0:
             raise ValueError(
                 "No samples were measured: the data loader gave no batch. Check the folder or data set behind it."
             )
-        routes: list[str | None] = [_route(target) for target in self._targets] or [None] * len(self._entries)
-        return [self._map(entry, route) for entry, route in zip(self._entries, routes, strict=True)]
+        maps: list[ERFMap] = []
+        failures: list[ValueError] = []
+        for entry, taken in zip(self._entries, self._routes, strict=True):
+            try:
+                maps.append(self._map(entry, "; ".join(taken)))
+            except ValueError as error:
+                failures.append(error)
+        if failures and not (skip_dead and maps):
+            raise failures[0]
+        for failure in failures:
+            warnings.warn(f"Left out: {failure}", stacklevel=2)
+        return maps
 
     def state_dict(self) -> dict[str, Any]:
         r"""
@@ -202,8 +227,8 @@ class ERFAccumulator:
             "header": json.dumps(self._header()),
             "sums": [item.sums.to("cpu", copy=True) for item in sums],
             "counts": [item.counts.clone() for item in sums],
+            "dead": [item.dead.clone() for item in sums],
             "offsets": [list(item.offset) for item in sums],
-            "num_dead": [item.num_dead for item in sums],
             "num_nonfinite": [item.num_nonfinite for item in sums],
         }
 
@@ -217,7 +242,7 @@ class ERFAccumulator:
         Raises:
             ValueError: The state is damaged, foreign, or of another measurement or version; nothing is changed.
         """
-        header, sums = _read_state(state)
+        header, sums = read_state(state)
         fresh = ERFAccumulator(self._measurement, self._batches, groups=self._groups, nonfinite=self._nonfinite)
         fresh._add(header, sums)
         fresh._num_batches = header["num_batches"]
@@ -233,6 +258,7 @@ class ERFAccumulator:
             "recipe": self._recipe,
             "input_shape": self._input_shape,
             "entries": entries,
+            "routes": self._routes,
             "num_seen": self._num_seen,
             "num_batches": self._num_batches,
         }
@@ -240,10 +266,11 @@ class ERFAccumulator:
         return plain
 
     def _add(self, header: dict[str, Any], sums: list[GroupSums]) -> None:
-        _check_same(self._header(), header)
+        check_same(self._header(), header)
         if not sums:
             return
         self._open_from(header)
+        self._routes = join_routes(self._routes, header["routes"])
         for entry, other in zip(self._entries, sums, strict=True):
             entry.sums.merge(other.numbered_from(self._num_seen))
         self._num_seen += header["num_seen"]
@@ -261,7 +288,7 @@ class ERFAccumulator:
     def _open(self, units: list[Unit], shape: tuple[int, ...]) -> None:
         """Makes room for the units' sums, where there is none yet."""
         if self._entries:
-            _check_units([(entry.layer, entry.theoretical) for entry in self._entries], units)
+            check_units([(entry.layer, entry.theoretical) for entry in self._entries], units)
             return
         device = model_device(self._measurement.network.modules)
         self._input_shape = shape
@@ -274,8 +301,13 @@ class ERFAccumulator:
         assert self._input_shape is not None
         return self._input_shape[1:]
 
-    def _map(self, entry: Entry, route: str | None) -> ERFMap:
+    def _map(self, entry: Entry, route: str) -> ERFMap:
         sums = entry.sums
+        if sums.num_samples == 0:
+            raise ValueError(
+                f"All samples of layer {entry.layer!r} were left out: of {self._num_seen}, all have a gradient that is "
+                "not finite. Look for NaN or inf in the inputs and weights, and for overflow in half precision."
+            )
         if sums.num_samples == sums.num_dead:
             raise ValueError(
                 f"All samples of layer {entry.layer!r} are dead: of {self._num_seen}, {sums.num_dead} have a gradient "
@@ -305,80 +337,3 @@ class ERFAccumulator:
                     f"{len(found.values)} samples; look for NaN or inf in the inputs, or pass "
                     'nonfinite="skip" to leave such samples out and count them.'
                 )
-
-
-def _route(target: Target) -> str:
-    if isinstance(target.window, str):
-        return f"whole input: {target.window}"
-    return f"window {target.window.shape} at {target.window.offset}"
-
-
-def _check_same(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    """Refuses sums that do not belong together; a side without samples yet has no entries to compare."""
-    pairs = {"version": (ours["version"], theirs["version"])}
-    pairs |= {key: (value, theirs["recipe"].get(key)) for key, value in ours["recipe"].items()}
-    if ours["entries"] and theirs["entries"]:
-        pairs["input_shape"] = (ours["input_shape"], theirs["input_shape"])
-        pairs["theoretical receptive fields"] = (ours["entries"], theirs["entries"])
-    different = [(key, *pair) for key, pair in pairs.items() if pair[0] != pair[1]]
-    if different:
-        key, mine, other = different[0]
-        raise ValueError(
-            f"The sums belong to different measurements: {key} is {mine!r} here and {other!r} there. Only sums of the "
-            "same layers, recipe, input size and version can be added."
-        )
-
-
-def _check_units(ours: list[Unit], theirs: list[Unit]) -> None:
-    """Refuses to add the model's maps to sums of other units, such as those of another model's state."""
-    for (layer, before), (_, now) in zip(ours, theirs, strict=True):
-        if before != now:
-            raise ValueError(
-                f"The sums so far are not of this model: the unit of layer {layer!r} had {_field_words(before)} and "
-                f"has {_field_words(now)}. Load a state, or merge, only into an accumulator of the model it comes from."
-            )
-
-
-def _field_words(theoretical: TheoreticalReceptiveField | None) -> str:
-    if theoretical is None:
-        return "no grid"
-    return f"a field of size {theoretical.size} around {theoretical.center}"
-
-
-def _read_state(state: dict[str, Any]) -> tuple[dict[str, Any], list[GroupSums]]:
-    try:
-        header = json.loads(state["header"])
-        version = header["version"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"This is no state of an ERFAccumulator: {error!r}.") from error
-    if version != STATE_VERSION:
-        raise ValueError(
-            f"The state has version {version!r}, this captum-erf reads version {STATE_VERSION}; use the captum-erf "
-            "that wrote it, or measure again."
-        )
-    try:
-        columns = [state[key] for key in ("sums", "counts", "offsets", "num_dead", "num_nonfinite")]
-        sums = [
-            GroupSums(total.clone(), counts.clone(), tuple(offset), int(dead), int(nonfinite))
-            for total, counts, offset, dead, nonfinite in zip(*columns, strict=True)
-        ]
-        complete = _is_complete(header, sums)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"This is a damaged state of an ERFAccumulator: {error!r}.") from error
-    if not complete:
-        raise ValueError("This is a damaged state of an ERFAccumulator: its parts do not fit together.")
-    return header, sums
-
-
-def _is_complete(header: dict[str, Any], sums: list[GroupSums]) -> bool:
-    """Whether the parts of a state fit together."""
-    groups, shape = header["recipe"]["groups"], header["input_shape"]
-    return len(sums) == len(header["entries"]) and all(
-        item.sums.shape[:1] == item.counts.shape == (groups,)
-        and len(item.shape) == len(item.offset) == len(shape) - 1
-        and all(start >= 0 for start in item.offset)
-        and all(map(le, map(add, item.offset, item.shape), shape[1:]))
-        and item.num_samples + item.num_nonfinite == header["num_seen"]
-        and header["num_batches"] >= 0
-        for item in sums
-    )

@@ -10,7 +10,6 @@ import sys
 import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import redirect_stderr
-from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import __version__, images, models, outputs, resume
-from .accumulator import ERFAccumulator
 from .arguments import PRECISIONS, parser
 from .attribution import EffectiveReceptiveField
 from .erfmap import ERFMap
@@ -261,24 +259,7 @@ def _measure(options: argparse.Namespace, plan: Plan, crops: Crops) -> list[ERFM
     except ValueError:
         if accumulator.num_samples < len(crops) or not accumulator.has_dead_unit:
             raise
-    return _maps_one_by_one(accumulator, len(plan.layers))
-
-
-def _maps_one_by_one(accumulator: ERFAccumulator, layers: int) -> list[ERFMap]:
-    """The maps of the layers that are not dead; a warning names the others."""
-    maps, reasons = [], []
-    for number in range(layers):
-        one, place = copy(accumulator), slice(number, number + 1)
-        one._entries, one._routes = accumulator._entries[place], accumulator._routes[place]
-        try:
-            maps += one.compute()
-        except ValueError as error:
-            reasons.append(str(error))
-    if not maps:
-        raise ValueError(reasons[0])
-    for reason in reasons:
-        warnings.warn(f"Left out: {reason}", stacklevel=2)
-    return maps
+    return accumulator.compute(skip_dead=True)
 
 
 def _identity(options: argparse.Namespace, plan: Plan, crops: Crops) -> dict[str, Any]:

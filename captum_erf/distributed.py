@@ -53,12 +53,13 @@ def together() -> Iterator[None]:
 def add_up(sums: GroupSums, group: Any = None) -> GroupSums:
     """The sums over all ranks, which must cover the same region."""
     device = _device(group)
-    numbers = torch.tensor([*sums.counts.tolist(), sums.num_dead, sums.num_nonfinite], device=device)
+    groups = len(sums.counts)
+    numbers = torch.cat([sums.counts, sums.dead, torch.tensor([sums.num_nonfinite])]).to(device)
     total = sums.sums.to(device, copy=True)
     dist.all_reduce(total, group=group)
     dist.all_reduce(numbers, group=group)
-    *counts, dead, nonfinite = numbers.tolist()
-    return GroupSums(total.to(sums.sums.device), torch.tensor(counts), sums.offset, dead, nonfinite)
+    counts, dead, nonfinite = torch.split(numbers.cpu(), [groups, groups, 1])
+    return GroupSums(total.to(sums.sums.device), counts, dead, sums.offset, int(nonfinite))
 
 
 def _device(group: Any) -> torch.device:

@@ -95,7 +95,7 @@ def _accumulator(
 
 def _in_one_group(state: dict[str, Any], group: int) -> dict[str, Any]:
     """The state with all samples in one group, counted modulo the number of groups."""
-    for key in ("sums", "counts"):
+    for key in ("sums", "counts", "dead"):
         gathered = [torch.zeros_like(item) for item in state[key]]
         for empty, item in zip(gathered, state[key], strict=True):
             empty[group % len(item)] = item.sum(0)

@@ -23,7 +23,7 @@ from .jackknife import delete_a_group, leave_one_out
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FILE_VERSION = 1
+FILE_VERSION = 2
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -42,6 +42,7 @@ class ERFMap:
         recipe (dict): Everything needed to repeat the measurement.
         group_sums (ndarray), group_counts (ndarray), group_offset (tuple): Sums of the sample maps by group, over the
             part of the input that starts at the offset; the jackknife is made of these.
+        group_dead (ndarray): Dead samples by group.
 
     Examples::
 
@@ -68,6 +69,7 @@ class ERFMap:
     group_sums: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
     group_counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     group_offset: tuple[int, ...] = ()
+    group_dead: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     @classmethod
     def from_sums(
@@ -95,6 +97,7 @@ class ERFMap:
             groups,
             counts,
             sums.offset,
+            sums.dead.numpy().copy(),
         )
 
     @property
@@ -152,8 +155,9 @@ class ERFMap:
         A statistic of the map with its standard error over samples (delete-a-group jackknife).
 
         Args:
-            statistic (Callable): Any function of an ``ERFMap`` that gives a number or None; a ValueError that it
-                raises for the map without one of the groups counts as None.
+            statistic (Callable): Any function of an ``ERFMap`` that gives a number or None, of its values or of
+                ``num_samples`` and ``num_dead``, which are those of the groups that stay (``num_nonfinite`` stays as
+                it is); a ValueError that it raises for the map without one of the groups counts as None.
 
         Returns:
             *tuple* ``(value, standard_error)``. The error is None with fewer than two groups of samples, or where
@@ -180,10 +184,34 @@ class ERFMap:
 
     def leave_one_out(self) -> Iterator[ERFMap]:
         """The map without each group of samples in turn; nothing with fewer than two groups."""
-        for mean in leave_one_out(self.group_sums, self.group_counts.tolist()):
+        dead = self.group_dead if len(self.group_dead) else np.zeros_like(self.group_counts)
+        means = leave_one_out(self.group_sums, self.group_counts.tolist())
+        for group, mean in zip(np.flatnonzero(self.group_counts), means, strict=False):
             values = np.zeros_like(self.values)
             values[region(self.group_offset, mean.shape)] = mean
-            yield replace(self, values=values, group_sums=self.group_sums[:0], group_counts=self.group_counts[:0])
+            yield replace(
+                self,
+                values=values,
+                num_samples=self.num_samples - int(self.group_counts[group]),
+                num_dead=self.num_dead - int(dead[group]),
+                group_sums=self.group_sums[:0],
+                group_counts=self.group_counts[:0],
+                group_dead=self.group_dead[:0],
+            )
+
+    def _fits_together(self) -> bool:
+        """Whether the values are finite and of the input's size, and the groups' sums lie within."""
+        size, groups = self.values.shape, len(self.group_counts)
+        places = zip(self.group_offset, self.group_sums.shape[1:], size, strict=True)
+        return bool(
+            np.isfinite(self.values).all()
+            and np.isfinite(self.group_sums).all()
+            and size == tuple(self.recipe.get("input_shape", [0, *size])[1:])
+            and len(self.group_sums) == groups
+            and len(self.group_dead) in (0, groups)
+            and (groups == 0 or all(start >= 0 and start + length <= limit for start, length, limit in places))
+            and 0 <= self.num_dead <= self.num_samples
+        )
 
     def summary(self) -> dict[str, Any]:
         r"""
@@ -240,6 +268,7 @@ class ERFMap:
             values=self.values,
             group_sums=self.group_sums,
             group_counts=self.group_counts,
+            group_dead=self.group_dead,
         )
 
     @classmethod
@@ -262,11 +291,14 @@ class ERFMap:
                 header = json.loads(str(stored["header"]))
                 version = header.pop("version")
                 if version == FILE_VERSION:
-                    arrays = {key: stored[key] for key in ("values", "group_sums", "group_counts")}
+                    arrays = {key: stored[key] for key in ("values", "group_sums", "group_counts", "group_dead")}
                     theoretical = header.pop("theoretical")
                     offset = tuple(header.pop("group_offset"))
                     found = theoretical and TheoreticalReceptiveField.from_dict(theoretical)
-                    return cls(**arrays, **header, theoretical=found, group_offset=offset)
+                    loaded = cls(**arrays, **header, theoretical=found, group_offset=offset)
+                    if not loaded._fits_together():
+                        raise ValueError("its parts do not fit together")
+                    return loaded
         except FileNotFoundError:
             raise
         except Exception as error:

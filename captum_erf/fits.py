@@ -19,7 +19,7 @@ from .maps import Ellipse, FloatArray, as_map, as_position, listed, offsets
 from .profiles import DISC, GAUSSIAN, GENERALISED, LAPLACE, LORENTZIAN, Family, beta_of
 
 LOG_WIDTHS = np.log([0.1, 1e6])  # pixels; narrower peaks look the same on the grid, wider ones like parabolas
-EXACT = 2.0**-52  # share of the variance that counts as none, so that fewer parameters win a tie
+EXACT = 1e-12  # share of the variance that counts as none, so that fewer parameters win a tie
 SLAB = 16384  # pixels worked on at a time, few enough to stay in the processor's cache
 
 
@@ -125,12 +125,17 @@ def compare_shapes(values: ArrayLike, center: Sequence[float] | None = None) -> 
         'best: laplace, R^2 1.000; gaussian R^2 0.963'
     """
     levels = _levels(values)
-    gaussian = _minimise(levels, GAUSSIAN, _start(levels, center))
-    laplace, lorentzian, disc = (_minimise(levels, family, gaussian.params) for family in (LAPLACE, LORENTZIAN, DISC))
-    near, beta = min((gaussian, 2.0), (laplace, 1.0), key=lambda pair: pair[0].rss)
+    start = _start(levels, center)
+    gaussian = _minimise(levels, GAUSSIAN, start)
+    rivals = [_minimise(levels, family, gaussian.params) for family in (LAPLACE, LORENTZIAN, DISC)]
+    if gaussian.is_near_border:
+        rivals = _again(levels, rivals, start)
+    near, beta = min((gaussian, 2.0), (rivals[0], 1.0), key=lambda pair: pair[0].rss)
     generalised = _minimise(levels, GENERALISED, np.append(near.params, np.log(beta)))
-    rivals = [solution.report() for solution in (laplace, lorentzian, disc, generalised)]
-    return sorted([GaussianFit(**vars(gaussian.report())), *rivals], key=lambda fit: fit.aic)
+    if gaussian.is_near_border:
+        rivals = _again(levels, rivals, generalised.params[:-1])
+    fits = [solution.report() for solution in (*rivals, generalised)]
+    return sorted([GaussianFit(**vars(gaussian.report())), *fits], key=lambda fit: fit.aic)
 
 
 def describe_shapes(fits: Sequence[ShapeFit]) -> str:
@@ -313,6 +318,13 @@ class _Solution:
     def rss(self) -> float:
         return float(self.problem.solve(self.params)[0][0, 0])
 
+    @property
+    def is_near_border(self) -> bool:
+        """Whether the mean lies within a width of the map's border, or outside, where other shapes seldom follow."""
+        shape = np.array(self.problem.level.values.shape)
+        mean, width = self.params[: len(shape)], np.exp(self.params[len(shape) : 2 * len(shape)])
+        return bool((np.minimum(mean, shape - 1 - mean) < width).any())
+
     def report(self) -> ShapeFit:
         """In pixels and in units of the map."""
         params, level, family = self.params, self.problem.level, self.problem.family
@@ -332,6 +344,12 @@ class _Solution:
             r2=1 - unexplained,
             aic=float(num_pixels * (log_rss - np.log(num_pixels)) + 2 * (len(params) + 2)),
         )
+
+
+def _again(levels: Sequence[_Level], solutions: Sequence[_Solution], start: FloatArray) -> list[_Solution]:
+    """The solutions, or those from another start where they are better."""
+    others = (_minimise(levels, solution.problem.family, start) for solution in solutions)
+    return [min(pair, key=lambda solution: solution.rss) for pair in zip(solutions, others, strict=True)]
 
 
 def _minimise(levels: Sequence[_Level], family: Family, start: FloatArray) -> _Solution:

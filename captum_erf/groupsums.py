@@ -15,13 +15,13 @@ class GroupSums:
     """Running sums of one unit's sample maps over a region of the input.
 
     ``sums`` has shape ``(G, *shape)`` and covers the input from ``offset`` on; outside the region every map is
-    zero. ``counts`` has one entry per group.
+    zero. ``counts`` and ``dead``, the number of dead samples among them, have one entry per group.
     """
 
     sums: Tensor
     counts: Tensor
+    dead: Tensor
     offset: tuple[int, ...]
-    num_dead: int = 0
     num_nonfinite: int = 0
 
     @classmethod
@@ -30,7 +30,8 @@ class GroupSums:
         dtype = torch.float32 if device is not None and device.type == "mps" else torch.float64
         nothing = (0,) * num_dims
         sums = torch.zeros(groups, *nothing, dtype=dtype, device=device)
-        return cls(sums, torch.zeros(groups, dtype=torch.int64), nothing)
+        counts, dead = torch.zeros(2, groups, dtype=torch.int64)
+        return cls(sums, counts, dead, nothing)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -39,6 +40,19 @@ class GroupSums:
     @property
     def num_samples(self) -> int:
         return int(self.counts.sum())
+
+    @property
+    def num_dead(self) -> int:
+        return int(self.dead.sum())
+
+    def is_sound(self, *, signed: bool) -> bool:
+        """Whether these can be sums of sample maps, which only a signed magnitude makes negative."""
+        return bool(
+            torch.isfinite(self.sums).all()
+            and (signed or (self.sums >= 0).all())
+            and ((self.dead >= 0) & (self.dead <= self.counts)).all()
+            and self.num_nonfinite >= 0
+        )
 
     def add(self, maps: Tensor, offset: tuple[int, ...], first: int) -> None:
         """Adds the maps of the samples numbered from ``first`` on; those that are not finite are only counted."""
@@ -49,14 +63,15 @@ class GroupSums:
         self._view(offset, kept.shape[1:]).index_add_(0, groups, kept)
         self.counts += torch.bincount(groups.cpu(), minlength=len(self.counts))
         self.num_nonfinite += int((~finite).sum())
-        self.num_dead += int((kept.flatten(1) == 0).all(1).sum())
+        zero = (kept.flatten(1) == 0).all(1)
+        self.dead += torch.bincount(groups[zero].cpu(), minlength=len(self.dead))
 
     def merge(self, other: GroupSums) -> None:
         """Adds the other's sums, group by group."""
         self._cover(other.offset, other.shape)
         self._view(other.offset, other.shape).add_(other.sums.to(self.sums))
         self.counts += other.counts
-        self.num_dead += other.num_dead
+        self.dead += other.dead
         self.num_nonfinite += other.num_nonfinite
 
     def numbered_from(self, first: int) -> GroupSums:
@@ -64,8 +79,8 @@ class GroupSums:
         return GroupSums(
             self.sums.roll(first, 0),
             self.counts.roll(first, 0),
+            self.dead.roll(first, 0),
             self.offset,
-            self.num_dead,
             self.num_nonfinite,
         )
 
@@ -81,7 +96,7 @@ class GroupSums:
         wider = tuple(stop - start for start, stop in zip(lower, upper, strict=True))
         if wider == self.shape:
             return
-        spread = GroupSums(self.sums.new_zeros(len(self.counts), *wider), self.counts, lower)
+        spread = GroupSums(self.sums.new_zeros(len(self.counts), *wider), self.counts, self.dead, lower)
         spread._view(self.offset, self.shape).copy_(self.sums)
         self.sums, self.offset = spread.sums, lower
 

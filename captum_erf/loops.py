@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
+from numbers import Integral, Real
 from typing import Any
 
 from torch import Tensor
@@ -24,10 +26,10 @@ def run_through(
     show_progress: bool = False,
 ) -> list[ERFMap]:
     """Feeds the batches to the accumulator until one of the limits is reached, and returns its maps."""
-    if max_samples is not None and max_samples < 1:
-        raise ValueError(f"max_samples must be 1 or more, got {max_samples}.")
+    if max_samples is not None and (not _is_whole(max_samples) or max_samples < 1):
+        raise ValueError(f"max_samples must be a whole number of 1 or more, got {max_samples!r}.")
     if target_error is not None:
-        _check_target(target_error, accumulator.groups)
+        _check_target(target_error, accumulator)
     if isinstance(dataloader, Tensor) and dataloader.ndim == 4:
         raise ValueError(
             f"The data loader is a tensor of shape {tuple(dataloader.shape)}, which may be one batch or several; pass "
@@ -60,11 +62,22 @@ def _feed(
             return
 
 
-def _check_target(target_error: float, groups: int) -> None:
-    if target_error <= 0:
-        raise ValueError(f"target_error must be a positive share, such as 0.02 for 2 %, got {target_error}.")
-    if groups < 2:
-        raise ValueError(f"target_error needs a standard error, so two groups or more; got groups={groups}.")
+def _is_whole(number: Any) -> bool:
+    return isinstance(number, Integral) and not isinstance(number, bool)
+
+
+def _check_target(target_error: float, accumulator: ERFAccumulator) -> None:
+    if isinstance(target_error, bool) or not isinstance(target_error, Real) or not 0 < target_error < inf:
+        raise ValueError(f"target_error must be a positive share, such as 0.02 for 2 %, got {target_error!r}.")
+    if accumulator.groups < 2:
+        raise ValueError(
+            f"target_error needs a standard error, so two groups or more; got groups={accumulator.groups}."
+        )
+    if accumulator.magnitude == "signed":
+        raise ValueError(
+            'target_error is about the radius that holds half of the map, and with magnitude="signed" the map has '
+            "negative values; pass max_samples instead, or another magnitude."
+        )
     if distributed.in_job():
         raise ValueError(
             "target_error cannot stop a torch.distributed job, whose ranks may hold different numbers of batches; pass "

@@ -24,7 +24,7 @@ def log_square(values: FloatArray, share: float) -> tuple[int, float] | tuple[No
     It is the smallest square of side 3, 5, ...; the area is over that of the input. As in the tool, a square reaches
     less than ``H // 2`` pixels from its centre; None where none of these holds as much.
     """
-    curve = summaries.radius_mass(log_map(values), [length // 2 for length in values.shape])
+    curve = summaries.radius_mass(np.log1p(values), [length // 2 for length in values.shape])
     for radius, mass in zip(curve.radii, curve.mass, strict=True):
         if 1 <= radius < min(values.shape) // 2 and mass > share:
             side = 2 * int(radius) + 1

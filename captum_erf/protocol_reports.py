@@ -262,8 +262,8 @@ class NeuralAPIReport(ProtocolReport):
         middle = [(length - 1) / 2 for length in field.values.shape]
 
         def measure(field: ERFMap) -> Numbers:
-            variance = formulas.second_moments(field.values, middle).mean()
-            return radius_mass(field.values, middle).diameter(0.9), float(variance**0.5)
+            diameter = radius_mass(field.values, middle).diameter(0.9)
+            return diameter, float(formulas.second_moments(field.values, middle).mean() ** 0.5)
 
         (diameter, sigma), (diameter_se, sigma_se) = _with_errors(field, measure)
         curve = radius_mass(field.values, middle)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+from types import CodeType, LambdaType
 from typing import Any
 
 import numpy as np
 import torch
 
 from .batches import Batches
-from .measurement import Measurement
+from .measurement import Measurement, Target
 from .version import __version__
 
 
@@ -36,6 +38,20 @@ def describe(measurement: Measurement, batches: Batches, **settings: Any) -> dic
     }
 
 
+def route_words(target: Target) -> str:
+    """Which part of the input a unit was measured on."""
+    if isinstance(target.window, str):
+        return f"whole input: {target.window}"
+    return f"window {target.window.shape} at {target.window.offset}"
+
+
+def join_routes(ours: list[list[str]], theirs: list[list[str]]) -> list[list[str]]:
+    """The distinct routes of every unit; a side without samples yet has none."""
+    if not ours or not theirs:
+        return ours or theirs
+    return [list(dict.fromkeys(mine + other)) for mine, other in zip(ours, theirs, strict=True)]
+
+
 def plain(value: Any) -> Any:
     """The value as JSON would give it back; functions by their names."""
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -50,9 +66,19 @@ def plain(value: Any) -> Any:
 
 
 def name_of(thing: Any) -> str:
-    """A function's or class's qualified name, an object's repr where it is short, else its class."""
+    """A function's or class's qualified name, an object's repr where it is short, else its class.
+
+    A lambda's name ends in a digest of its code; what it takes from outside does not enter.
+    """
     if hasattr(thing, "__qualname__"):
-        return f"{thing.__module__}.{thing.__qualname__}"
+        name = f"{thing.__module__}.{thing.__qualname__}"
+        is_lambda = isinstance(thing, LambdaType) and name.endswith("<lambda>")
+        return f"{name} {_digest(thing.__code__)}" if is_lambda else name
     if isinstance(thing, torch.nn.Module) or len(repr(thing)) > 80 or " at 0x" in repr(thing):
         return f"{type(thing).__module__}.{type(thing).__qualname__}"
     return repr(thing)
+
+
+def _digest(code: CodeType) -> str:
+    constants = [item for item in code.co_consts if isinstance(item, (int, float, str, tuple))]
+    return blake2b(code.co_code + repr((code.co_names, constants)).encode(), digest_size=4).hexdigest()

@@ -176,6 +176,7 @@ def convergence(fields: Sequence[ERFMap]) -> Figure:
         >>> convergence(snapshots).axes[0].get_xlabel()
         'number of samples'
     """
+    fields = list(fields)
     if not fields:
         raise ValueError("There is no map to draw; pass the maps that compute() gave after some of the batches.")
     figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")

@@ -35,8 +35,8 @@ def accumulated(batches, erf=ERF, **options):
 def snapshot(accumulator):
     """All that the accumulator holds, to compare before and after a failure."""
     state = accumulator.state_dict()
-    tensors = [item.tolist() for key in ("sums", "counts") for item in state[key]]
-    return state["header"], tensors, state["offsets"], state["num_dead"], state["num_nonfinite"]
+    tensors = [item.tolist() for key in ("sums", "counts", "dead") for item in state[key]]
+    return state["header"], tensors, state["offsets"], state["num_nonfinite"]
 
 
 def assert_same(field, expected, exactly=False):
@@ -241,6 +241,31 @@ def test_state_is_a_copy():
     assert torch.equal(state["counts"][0], before["counts"][0])
 
 
+def test_a_loaded_state_holds_the_routes(saved):
+    whole = accumulated([IMAGES])
+    loaded = ERF.accumulator()
+    loaded.load_state_dict(saved(whole.state_dict()))
+    assert loaded.compute()[0].recipe == whole.compute()[0].recipe
+
+
+def test_negative_sums_of_a_signed_magnitude_are_loaded():
+    state = accumulated([IMAGES], magnitude="signed").state_dict()
+    assert state["sums"][0].min() < 0
+    loaded = ERF.accumulator(magnitude="signed")
+    loaded.load_state_dict(state)
+    assert loaded.num_samples == len(IMAGES)
+
+
+def test_sums_of_other_lambdas_are_not_merged():
+    first, same, other = (
+        ERF.accumulator(magnitude=magnitude)
+        for magnitude in (lambda g: g.abs().sum(1), lambda g: g.abs().sum(1), lambda g: g.square().sum(1))
+    )
+    first.merge(same)
+    with pytest.raises(ValueError, match=r"different measurements: magnitude is .*<lambda>"):
+        first.merge(other)
+
+
 def test_load_replaces_what_was_there():
     accumulator = accumulated([IMAGES])
     accumulator.load_state_dict(accumulated([IMAGES[:4]]).state_dict())
@@ -278,6 +303,11 @@ DAMAGES = {
     "another number of samples": changed("counts", lambda counts: [item + 1 for item in counts]),
     "no recipe": changed("header", lambda text: json.dumps(json.loads(text) | {"recipe": None})),
     "no number of batches": header(num_batches=None),
+    "routes of fewer units": header(routes=[]),
+    "sums that are not finite": changed("sums", lambda sums: [item * np.nan for item in sums]),
+    "negative sums": changed("sums", lambda sums: [-item for item in sums]),
+    "more dead samples than samples": changed("dead", lambda dead: [item + 9 for item in dead]),
+    "a negative number of dead samples": changed("dead", lambda dead: [item - 1 for item in dead]),
 }
 
 
@@ -294,7 +324,7 @@ def test_damaged_or_foreign_state_is_refused(damage, saved):
 def test_state_of_another_version_is_refused():
     accumulator = accumulated([IMAGES[:5]])
     before = snapshot(accumulator)
-    with pytest.raises(ValueError, match="state has version 0, this captum-erf reads version 1"):
+    with pytest.raises(ValueError, match="state has version 0, this captum-erf reads version 2"):
         accumulator.load_state_dict(header(version=0)(accumulator.state_dict()))
     assert snapshot(accumulator) == before
 

@@ -134,9 +134,23 @@ def test_max_samples(erf, sample_maps, number):
     assert_allclose(field.values, sample_maps[:taken].mean(0), rtol=1e-5, atol=1e-9)
 
 
-def test_max_samples_must_be_positive(erf):
-    with pytest.raises(ValueError, match="max_samples must be 1 or more, got 0"):
-        erf.aggregate([IMAGES], max_samples=0)
+@pytest.mark.parametrize("number", [0, -3, 2.5, True, "3"])
+def test_max_samples_must_be_a_positive_whole_number(erf, number):
+    with pytest.raises(ValueError, match=f"max_samples must be a whole number of 1 or more, got {number!r}"):
+        erf.aggregate([IMAGES], max_samples=number)
+
+
+@pytest.mark.parametrize("groups", [2.5, True, "3"])
+def test_groups_must_be_a_whole_number(erf, groups):
+    with pytest.raises(TypeError, match=f"groups must be a whole number of groups of samples.* got {groups!r}"):
+        erf.aggregate([IMAGES], groups=groups)
+
+
+def test_a_negative_limit_is_refused(erf):
+    accumulator = erf.accumulator()
+    with pytest.raises(ValueError, match="limit must be 0 or more samples of the batch, or None for all, got -1"):
+        accumulator.update(IMAGES, limit=-1)
+    assert accumulator.num_samples == 0
 
 
 def test_inputs_of_changing_size_are_an_error(erf):
@@ -223,7 +237,7 @@ def test_a_sample_that_is_not_finite_counts_as_such_even_where_its_gradient_is_f
 
 def test_only_nonfinite_samples_are_an_error():
     erf = EffectiveReceptiveField(Logarithm(), "conv")
-    with pytest.raises(ValueError, match="of 2, 0 have a gradient of zero everywhere and 2 one that is not finite"):
+    with pytest.raises(ValueError, match=r"All samples .* were left out: of 2, all have a gradient that is not finite"):
         erf.aggregate([alive(0, 0)], nonfinite="skip")
 
 
@@ -524,6 +538,19 @@ def test_an_interrupt_leaves_what_was_summed_up(convnet):
     assert accumulator.compute()[0].num_samples == 5
 
 
+@pytest.mark.parametrize("target", [0, -0.1, float("nan"), float("inf"), True, "2 %"])
+def test_target_error_must_be_a_positive_share(erf, target):
+    with pytest.raises(ValueError, match=f"target_error must be a positive share.* got {target!r}"):
+        erf.aggregate([IMAGES], target_error=target)
+
+
+def test_target_error_of_a_signed_magnitude_is_refused_before_the_first_batch(erf):
+    drawn = iter([IMAGES])
+    with pytest.raises(ValueError, match=r"target_error .* negative values; pass max_samples instead, or another"):
+        erf.aggregate(drawn, target_error=0.1, magnitude="signed")
+    assert len(list(drawn)) == 1
+
+
 def test_target_error_stops_when_the_radius_is_known(convnet):
     erf = EffectiveReceptiveField(convnet, "4")
     batches = [torch.randn(5, 3, 20, 20) for _ in range(40)]
@@ -599,3 +626,15 @@ def test_the_recipe_tells_how_to_repeat_the_measurement(convnet):
         "route",
     }
     assert named <= recipe.keys()
+
+
+def test_dead_units_can_be_left_out_of_the_maps():
+    model = nn.Sequential(nn.Conv2d(3, 2, 3, padding=1), nn.ReLU())
+    nn.init.constant_(model[0].bias, -1e3)
+    accumulator = EffectiveReceptiveField(model, ["0", "1"]).accumulator()
+    accumulator.update(torch.randn(20, 3, 9, 9))
+    with pytest.raises(ValueError, match="All samples of layer '1' are dead"):
+        accumulator.compute()
+    with pytest.warns(UserWarning, match="Left out: All samples of layer '1' are dead"):
+        (field,) = accumulator.compute(skip_dead=True)
+    assert field.layer == "0"

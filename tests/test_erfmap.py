@@ -174,6 +174,13 @@ def test_fewer_samples_than_groups_leave_empty_groups_out():
     assert error == pytest.approx(np.std([1, 3], ddof=1) / 2**0.5)
 
 
+def test_the_share_of_dead_samples_has_the_error_of_a_share():
+    numbers = [0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0]
+    value, error = squares(8, numbers).estimate(lambda field: field.num_dead / field.num_samples)
+    assert value == 3 / 8
+    assert error == pytest.approx(np.std(numbers, ddof=1) / 8**0.5)
+
+
 def test_a_statistic_without_a_value_has_no_error():
     field = squares(3, NUMBERS)
     assert field.estimate(lambda field: None) == (None, None)
@@ -244,7 +251,7 @@ def test_the_file_holds_no_pickle(tmp_path):
     field.save(str(tmp_path / "field.npz"))
     with np.load(tmp_path / "field.npz", allow_pickle=False) as stored:
         assert all(stored[key].dtype != object for key in stored.files)
-        assert json.loads(str(stored["header"]))["version"] == 1
+        assert json.loads(str(stored["header"]))["version"] == 2
 
 
 def test_save_refuses_to_overwrite_unless_told(tmp_path):
@@ -287,7 +294,20 @@ def header_as(path, change):
     np.savez(path, **{**arrays, "header": np.array(json.dumps(header))})
 
 
+def arrays_as(path, **changes):
+    """The file again with some of its arrays changed."""
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    np.savez(path, **arrays | {key: change(arrays[key]) for key, change in changes.items()})
+
+
 FOREIGN = {
+    "values of another size": lambda path: arrays_as(path, values=lambda values: values[:-1]),
+    "values that are not finite": lambda path: arrays_as(path, values=lambda values: values * np.nan),
+    "groups that are not finite": lambda path: arrays_as(path, group_sums=lambda sums: sums * np.inf),
+    "fewer groups": lambda path: arrays_as(path, group_counts=lambda counts: counts[1:]),
+    "groups outside the input": lambda path: header_as(path, lambda header: {**header, "group_offset": [900, 0]}),
+    "more dead samples than samples": lambda path: header_as(path, lambda header: {**header, "num_dead": 10**6}),
     "text": lambda path: path.write_text("not a map"),
     "other arrays": lambda path: np.savez(path, values=np.zeros(3)),
     "pickled": lambda path: np.savez(path, header=np.array([{"a": 1}], dtype=object)),
@@ -313,7 +333,7 @@ def test_load_of_another_schema_version(tmp_path):
     made("2-D").save(path)
     header_as(path, lambda header: {"version": 99})
     with pytest.raises(
-        ValueError, match="has schema version 99, this captum-erf reads version 1; install the captum-erf"
+        ValueError, match="has schema version 99, this captum-erf reads version 2; install the captum-erf"
     ):
         ERFMap.load(path)
 
@@ -364,7 +384,7 @@ def test_every_kind_has_a_short_repr_and_a_report(field):
     assert repr(field) == f"ERFMap(layer={field.layer!r}, position={field.position}, num_samples={field.num_samples})"
     assert len(str(field).splitlines()) > 8
     assert "None" not in str(field)
-    assert max(map(len, str(field).splitlines())) <= 140
+    assert max(map(len, str(field).splitlines())) <= 160
 
 
 def test_reports_without_errors_claim_none():

@@ -154,6 +154,28 @@ def test_every_family_is_recovered_and_ranked_first(family):
     assert (best.beta is not None) == (family == "generalised gaussian")
 
 
+CUT = {
+    "line": ((120,), [[0.8], [116.6]], [[64.0]]),
+    "corner": ((64, 64), [[1.2, 2.4], [61.3, 1.8]], covariance_of((9, 6), 35)),
+    "edge": ((64, 64), [[0.7, 30.4]], covariance_of((9, 6), 35)),
+}
+
+
+SIMPLE = ("gaussian", "laplace", "lorentzian", "uniform disc")  # the generalised has a parameter more for the noise
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01], ids=["exact", "noisy"])
+@pytest.mark.parametrize("place", CUT)
+@pytest.mark.parametrize("family", PROFILES)
+def test_every_family_is_ranked_first_where_the_border_cuts_it(family, place, noise):
+    shape, means, covariance = CUT[place]
+    for mean in means:
+        values = draw(family, shape, mean, covariance) + noise * np.random.default_rng(1).normal(size=shape)
+        ranked = [fit for fit in summaries.compare_shapes(values) if fit.family in (family, *SIMPLE)]
+        assert ranked[0].family == family
+        assert ranked[0].r2 > 0.97
+
+
 @pytest.mark.parametrize("beta", [0.6, 1.0, 1.5, 2.0, 4.0])
 def test_the_generalised_exponent_is_recovered(beta):
     rho = np.hypot(*(np.indices((61, 61)) - 30)) / 8

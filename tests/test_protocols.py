@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,6 +87,17 @@ def synthetic(values, protocol):
         "ENERGY": {"magnitude": "square"},
     }
     return ERFMap(np.asarray(values, dtype=float), 1, 0, "layer", None, settings[protocol.name])
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_one_live_sample_gives_numbers_without_errors(name):
+    """Without its group the map is zero."""
+    sums = np.stack([np.eye(9), np.zeros((9, 9))])
+    groups = {"group_sums": sums, "group_counts": np.ones(2, int), "group_offset": (0, 0)}
+    field = replace(synthetic(sums.mean(0), PROTOCOLS[name]), num_samples=2, **groups)
+    report = PROTOCOLS[name].report(field)
+    assert "±" not in repr(report)
+    json.dumps(report.to_dict(), allow_nan=False)
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
