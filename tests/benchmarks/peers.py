@@ -403,13 +403,9 @@ def main() -> None:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    show(
-        [
-            setup_row(layer, options.device, rounds)
-            for layer in ("layer1", "layer2", "layer3.1", "layer4")
-            if options.only in layer
-        ]
-    )
+    layers = [layer for layer in ("layer1", "layer2", "layer3.1", "layer4") if options.only in f"resnet50 {layer}"]
+    if layers:
+        show([setup_row(layer, options.device, rounds) for layer in layers])
     print(rounding(options.device))
     print(memory_used)
 
