@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from torch import Tensor
@@ -88,10 +88,16 @@ class _Stderr:
         try:
             self._stream.write(text)
         except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            _discard(self._stream)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def _discard(stream: TextIO) -> None:
+    """Lets all that is written to a stream from now on go nowhere."""
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _tell(text: str) -> None:
@@ -100,7 +106,7 @@ def _tell(text: str) -> None:
     try:
         print(text.encode(encoding, "replace").decode(encoding), flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard(sys.stdout)
 
 
 def _say(message: str, status: int) -> int:
@@ -254,12 +260,7 @@ def _measure(options: argparse.Namespace, plan: Plan, crops: Crops) -> list[ERFM
                 raise UsageError(str(error)) from error
             _tell(f"Going on after {accumulator.num_samples} of {len(crops)} samples, from {options.resume}\n")
         batches = resume.SavedRun(crops, options.batch_size, accumulator, options.resume, run, options.save_every)
-    try:
-        return run_through(accumulator, batches, target_error=options.target_error, show_progress=True)
-    except ValueError:
-        if accumulator.num_samples < len(crops) or not accumulator.has_dead_unit:
-            raise
-    return accumulator.compute(skip_dead=True)
+    return run_through(accumulator, batches, target_error=options.target_error, skip_dead=True, show_progress=True)
 
 
 def _identity(options: argparse.Namespace, plan: Plan, crops: Crops) -> dict[str, Any]:

@@ -23,6 +23,7 @@ def run_through(
     *,
     max_samples: int | None = None,
     target_error: float | None = None,
+    skip_dead: bool = False,
     show_progress: bool = False,
 ) -> list[ERFMap]:
     """Feeds the batches to the accumulator until one of the limits is reached, and returns its maps."""
@@ -37,11 +38,11 @@ def run_through(
         )
     if not distributed.in_job():
         _feed(accumulator, dataloader, max_samples, target_error, show_progress)
-        return accumulator.compute()
+        return accumulator.compute(skip_dead=skip_dead)
     with distributed.together():
         _feed(accumulator, dataloader, distributed.share_of(max_samples), None, show_progress)
     accumulator.all_reduce()
-    return accumulator.compute()
+    return accumulator.compute(skip_dead=skip_dead)
 
 
 def _feed(
