@@ -1,11 +1,11 @@
 """Effective receptive fields of PyTorch networks (Luo et al., NeurIPS 2016) as a Captum attribution."""
 
 from . import protocols, summaries, theory, visualization
-from .accumulator import ERFAccumulator
 from .attribution import EffectiveReceptiveField
 from .erfmap import ERFMap
-from .geometry import TheoreticalReceptiveField, theoretical_receptive_field
-from .layouts import channels_last, tokens
+from .geometry.field import TheoreticalReceptiveField, theoretical_receptive_field
+from .measurement.accumulator import ERFAccumulator
+from .network.layouts import channels_last, tokens
 from .version import __version__ as __version__
 
 __all__ = [

@@ -14,15 +14,15 @@ from captum.log import log_usage
 from torch import Tensor
 from torch.nn import Module
 
-from .accumulator import ERFAccumulator
-from .batches import Batches
 from .erfmap import ERFMap
-from .gradients import Magnitude, Network, check_magnitude, gradients_enabled, unit_gradients
-from .layers import ForwardFunc, find_layers, mixes_samples, model_device, unchanged
-from .layouts import Layout
-from .loops import run_through
-from .measurement import Measurement
-from .units import Channel, NeuronSelector, Position, check_position, make_reader
+from .measurement.accumulator import ERFAccumulator
+from .measurement.loop import run_through
+from .measurement.routes import Measurement
+from .network.batch import Batches
+from .network.gradient import Magnitude, Network, check_magnitude, gradients_enabled, unit_gradients
+from .network.layers import ForwardFunc, find_layers, mixes_samples, model_device, unchanged
+from .network.layouts import Layout
+from .network.units import Channel, NeuronSelector, Position, check_position, make_reader
 
 
 class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: ignore[misc]

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import report, summaries
-from .geometry import TheoreticalReceptiveField
-from .groupsums import GroupSums, region
-from .jackknife import delete_a_group, leave_one_out
+from . import summaries
+from .geometry.field import TheoreticalReceptiveField
+from .result import report
+from .result.jackknife import delete_a_group, leave_one_out
+from .result.sums import GroupSums, region
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

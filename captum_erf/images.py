@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .models import IMAGENET_MEAN, IMAGENET_STD, Channels
+from .cli.models import IMAGENET_MEAN, IMAGENET_STD, Channels
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -7,7 +7,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from captum_erf import EffectiveReceptiveField
-from captum_erf.units import read_channels
+from captum_erf.network.units import read_channels
 
 INPUTS = torch.randn(3, 2, 9, 9, generator=torch.Generator().manual_seed(0))
 

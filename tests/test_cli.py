@@ -20,7 +20,8 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 
-from captum_erf import EffectiveReceptiveField, ERFMap, cli, images, outputs
+from captum_erf import EffectiveReceptiveField, ERFMap, cli, images
+from captum_erf.cli import files as outputs
 from captum_erf.images import folder, photograph
 
 pytest.importorskip("torchvision")
@@ -358,7 +359,7 @@ def test_interrupt_says_how_to_go_on(monkeypatch, capsys):
     def interrupt(*_arguments, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "run_through", interrupt)
+    monkeypatch.setitem(cli.main.__globals__, "run_through", interrupt)
     assert cli.main([*NET, "--resume", "run.pt"]) == 130
     assert capsys.readouterr().err == "captum-erf: interrupted; --resume run.pt goes on\n"
 

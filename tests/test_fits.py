@@ -9,7 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import approx_fprime, curve_fit
 
-from captum_erf import fits, profiles, summaries, theory
+from captum_erf import summaries, theory
+from captum_erf.summaries import profiles
+from captum_erf.summaries import shapes as fits
 
 PROFILES = {
     "gaussian": lambda rho: np.exp(-(rho**2) / 2),

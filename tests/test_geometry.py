@@ -12,8 +12,8 @@ from torch import nn
 from torchvision import models
 
 from captum_erf import TheoreticalReceptiveField, channels_last, theoretical_receptive_field, theory, tokens
-from captum_erf.geometry import probe
-from captum_erf.layers import find_layers
+from captum_erf.geometry.field import probe
+from captum_erf.network.layers import find_layers
 
 
 def record_passes(model):

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from captum_erf.cli.models import IMAGENET_MEAN, IMAGENET_STD
 from captum_erf.images import NoImagesError, folder, photograph
-from captum_erf.models import IMAGENET_MEAN, IMAGENET_STD
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}
 

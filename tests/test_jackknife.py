@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from captum_erf import summaries
-from captum_erf.jackknife import delete_a_group, leave_one_out
+from captum_erf.result.jackknife import delete_a_group, leave_one_out
 
 GROUPS = 10
 

@@ -10,8 +10,8 @@ from torch.testing import assert_close
 from torchvision.models import resnet18
 
 from captum_erf import EffectiveReceptiveField
-from captum_erf.layers import all_modules, find_layers, mixes_samples, model_device, unchanged
-from captum_erf.passes import layer_outputs
+from captum_erf.network.layers import all_modules, find_layers, mixes_samples, model_device, unchanged
+from captum_erf.network.passes import layer_outputs
 
 IMAGES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from captum_erf import channels_last, tokens
-from captum_erf.models import WeightsError, default_layers, detect_layout, load_model, shapes_on
+from captum_erf.cli.models import WeightsError, default_layers, detect_layout, load_model, shapes_on
 
 torchvision = pytest.importorskip("torchvision")
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captum_erf.units import Selected, SelectorError, Units, resolve_position
+from captum_erf.network.units import Selected, SelectorError, Units, resolve_position
 
 
 @pytest.mark.parametrize(

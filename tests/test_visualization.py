@@ -10,7 +10,7 @@ from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.patches import Ellipse, Rectangle
 
 from captum_erf import EffectiveReceptiveField, ERFMap
-from captum_erf.geometry import TheoreticalReceptiveField
+from captum_erf.geometry.field import TheoreticalReceptiveField
 from captum_erf.visualization import convergence, plot, plot_layers
 
 OBLIQUE = [[60.0, 40.0], [40.0, 90.0]]

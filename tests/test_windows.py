@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from captum_erf import EffectiveReceptiveField, TheoreticalReceptiveField, channels_last
-from captum_erf.windows import find_window
+from captum_erf.geometry.windows import find_window
 
 POSITIONS = ["center", "corner", "edge", (-1, -1), (0, -1), (0.3, 0.7)]
 
@@ -417,7 +417,11 @@ def test_a_channel_is_checked_although_all_channels_together_cancel():
 
 
 @pytest.mark.parametrize("channel", [1, [0, 3], lambda v: v.square().sum(1)], ids=["one", "two", "callable"])
-@pytest.mark.parametrize("magnitude", ["abs", "square", "positive", "signed", lambda g: g.abs().amax(1)], ids=str)
+@pytest.mark.parametrize(
+    "magnitude",
+    ["abs", "square", "positive", "signed", lambda g: g.abs().amax(1)],
+    ids=["abs", "square", "positive", "signed", "callable"],
+)
 def test_every_channel_and_magnitude(channel, magnitude):
     auto, _ = both(Net(nn.Identity()), "last", torch.randn(4, 3, 32, 32), channel=channel, magnitude=magnitude)
     assert by_window(auto)

@@ -1,0 +1,5 @@
+"""The command line: ``captum-erf MODEL``."""
+
+from .main import main
+
+__all__ = ["main"]

@@ -1,0 +1,100 @@
+"""The loop over a data loader: when to stop, and what the ranks of a job do at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import inf
+from numbers import Integral, Real
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from ..erfmap import ERFMap
+from . import ranks as distributed
+from .accumulator import ERFAccumulator
+
+SAMPLES_PER_GROUP = 2  # from which on target_error is looked at
+
+
+def run_through(
+    accumulator: ERFAccumulator,
+    dataloader: Iterable[Any],
+    *,
+    max_samples: int | None = None,
+    target_error: float | None = None,
+    skip_dead: bool = False,
+    show_progress: bool = False,
+) -> list[ERFMap]:
+    """Feeds the batches to the accumulator until one of the limits is reached, and returns its maps."""
+    if max_samples is not None and (not _is_whole(max_samples) or max_samples < 1):
+        raise ValueError(f"max_samples must be a whole number of 1 or more, got {max_samples!r}.")
+    if target_error is not None:
+        _check_target(target_error, accumulator)
+    if isinstance(dataloader, Tensor) and dataloader.ndim == 4:
+        raise ValueError(
+            f"The data loader is a tensor of shape {tuple(dataloader.shape)}, which may be one batch or several; pass "
+            "[tensor] for one batch, list(tensor) for several."
+        )
+    if not distributed.in_job():
+        _feed(accumulator, dataloader, max_samples, target_error, show_progress)
+        return accumulator.compute(skip_dead=skip_dead)
+    with distributed.together():
+        _feed(accumulator, dataloader, distributed.share_of(max_samples), None, show_progress)
+    accumulator.all_reduce()
+    return accumulator.compute(skip_dead=skip_dead)
+
+
+def _feed(
+    accumulator: ERFAccumulator,
+    dataloader: Iterable[Any],
+    max_samples: int | None,
+    target_error: float | None,
+    show_progress: bool,
+) -> None:
+    if max_samples == 0:
+        return
+    for batch in tqdm(dataloader, desc="ERF", unit="batch", disable=not show_progress):
+        left = None if max_samples is None else max_samples - accumulator.num_samples
+        accumulator.update(batch, limit=left)
+        if max_samples is not None and accumulator.num_samples >= max_samples:
+            return
+        if target_error is not None and _precise_enough(accumulator, target_error):
+            return
+
+
+def _is_whole(number: Any) -> bool:
+    return isinstance(number, Integral) and not isinstance(number, bool)
+
+
+def _check_target(target_error: float, accumulator: ERFAccumulator) -> None:
+    if isinstance(target_error, bool) or not isinstance(target_error, Real) or not 0 < target_error < inf:
+        raise ValueError(f"target_error must be a positive share, such as 0.02 for 2 %, got {target_error!r}.")
+    if accumulator.groups < 2:
+        raise ValueError(
+            f"target_error needs a standard error, so two groups or more; got groups={accumulator.groups}."
+        )
+    if accumulator.magnitude == "signed":
+        raise ValueError(
+            'target_error is about the radius that holds half of the map, and with magnitude="signed" the map has '
+            "negative values; pass max_samples instead, or another magnitude."
+        )
+    if distributed.in_job():
+        raise ValueError(
+            "target_error cannot stop a torch.distributed job, whose ranks may hold different numbers of batches; pass "
+            "max_samples, or measure on one process."
+        )
+
+
+def _precise_enough(accumulator: ERFAccumulator, target_error: float) -> bool:
+    if accumulator.num_samples < SAMPLES_PER_GROUP * accumulator.groups or accumulator.has_dead_unit:
+        return False
+    return all(relative_error(field) <= target_error for field in accumulator.compute())
+
+
+def relative_error(field: ERFMap) -> float:
+    """Standard error of the radius that holds half of the mass, over that radius."""
+    radius, error = field.estimate(lambda found: found.radius_mass().radius(0.5))
+    if error == 0:
+        return 0.0
+    return error / radius if error and radius else float("inf")

@@ -1,0 +1,368 @@
+"""Least-squares fits of radial shapes to a map: a Gaussian, and the families that rival it.
+
+Luo et al. (NeurIPS 2016) call effective receptive fields Gaussian. Here that is measured: every family is a
+profile of the same elliptical radius, with a free centre, covariance, amplitude and constant background, and
+the families are ranked. For a given ellipse the amplitude and background follow from linear least squares, so
+the iteration runs over the ellipse alone (variable projection: Golub and Pereyra, SIAM J. Numer. Anal. 10,
+1973; Jacobian after Kaufman, BIT 15, 1975), first on block means of the map and last on all its pixels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache, reduce
+from itertools import combinations, product
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .arrays import Ellipse, FloatArray, as_map, as_position, listed, offsets
+from .profiles import DISC, GAUSSIAN, GENERALISED, LAPLACE, LORENTZIAN, Family, beta_of
+
+LOG_WIDTHS = np.log([0.1, 1e6])  # pixels; narrower peaks look the same on the grid, wider ones like parabolas
+EXACT = 1e-12  # share of the variance that counts as none, so that fewer parameters win a tie
+SLAB = 16384  # pixels worked on at a time, few enough to stay in the processor's cache
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ShapeFit(Ellipse):
+    """
+    The fit of ``background + amplitude * profile(rho)``, rho^2 = (q - mean)' covariance^-1 (q - mean).
+
+    Attributes:
+        family (str): Name of the profile, one of those listed at :func:`compare_shapes`.
+        amplitude (float): Height over the background, in units of the map.
+        background (float): Constant level, in units of the map.
+        mean (ndarray): Centre per axis in pixels (0 is the middle of the first); it may lie outside the map.
+        covariance (ndarray): Of shape ``(D, D)``, in squared pixels: the ellipse where rho is 1. Only for the
+            Gaussian is it the covariance of the shape itself.
+        beta (float or None): Exponent of the generalised Gaussian; None for the other families.
+        r2 (float): Share of the map's variance over pixels that the fit explains.
+        aic (float): Akaike's n log(RSS / n) + 2 k for n pixels and k free parameters. As neighbouring pixels are
+            not independent, differences rank the families but are no odds.
+        sigmas (ndarray): Square roots of the covariance's eigenvalues in pixels, largest first.
+        angle (float or None): Direction of the longest axis in degrees from the last axis (x, to the right), above
+            -90 and up to 90, counter-clockwise in the image as seen with its first row at the top: at 45 the
+            ellipse points to the upper right. None unless there are two axes.
+    """
+
+    family: str
+    amplitude: float
+    background: float
+    mean: FloatArray
+    covariance: FloatArray
+    beta: float | None
+    r2: float
+    aic: float
+
+    def __repr__(self) -> str:
+        beta = "" if self.beta is None else f"beta {self.beta:.4g}; "
+        return (
+            f"{type(self).__name__}({self.family}: R^2 {self.r2:.4g}; {beta}mean {listed(self.mean)} px; "
+            f"{self._axes()}; amplitude {self.amplitude:.4g}; background {self.background:.4g})"
+        )
+
+
+class GaussianFit(ShapeFit):
+    """The :class:`ShapeFit` of ``background + amplitude * exp(-rho^2 / 2)``."""
+
+
+def gaussian_fit(values: ArrayLike, center: Sequence[float] | None = None) -> GaussianFit:
+    """
+    Fits a rotated Gaussian on a constant background to all pixels of a map, by least squares.
+
+    Args:
+        values (array): Map with 1, 2 or 3 axes.
+        center (sequence of float, optional): Pixel position per axis to try as a start, beside those found in
+            the map. The mean stays free.
+
+    Returns:
+        *GaussianFit*, in pixels and units of the map. A peak in one pixel gets a width of 0.1 to 0.2.
+
+    Raises:
+        ValueError: The map is constant, not finite, or has too few pixels.
+
+    Examples::
+
+        >>> y, x = np.mgrid[:40, :40]
+        >>> fit = gaussian_fit(0.5 + 2 * np.exp(-((y - 15) ** 2 / 18 + (x - 20) ** 2 / 50)))
+        >>> fit.sigmas.round(3), round(fit.background, 3), round(fit.r2, 3)
+        (array([5., 3.]), 0.5, 1.0)
+    """
+    levels = _levels(values)
+    return GaussianFit(**vars(_minimise(levels, GAUSSIAN, _start(levels, center)).report()))
+
+
+def compare_shapes(values: ArrayLike, center: Sequence[float] | None = None) -> list[ShapeFit]:
+    """
+    Fits five radial families to all pixels of a map and ranks them by Akaike's criterion.
+
+    All have a free centre, covariance, amplitude and background. Their profiles are
+
+    - ``gaussian``: exp(-rho^2 / 2);
+    - ``laplace``: exp(-rho);
+    - ``lorentzian``: 1 / (1 + rho^2);
+    - ``uniform disc``: 1 where rho < 1, else 0, with an edge that falls from 90 to 10 % over about one pixel,
+      as a jump has no slope to follow;
+    - ``generalised gaussian``: exp(-rho^beta / beta) with a free beta from 0.1 to 10, which is the Gaussian at 2
+      and the Laplace shape at 1.
+
+    Args:
+        values (array): Map with 1, 2 or 3 axes.
+        center (sequence of float, optional): Pixel position per axis to try as a start, beside those found in
+            the map.
+
+    Returns:
+        *list* of **ShapeFit**, the best (lowest ``aic``) first; the Gaussian's is that of :func:`gaussian_fit`.
+
+    Raises:
+        ValueError: The map is constant, not finite, or has too few pixels.
+
+    Examples::
+
+        >>> y, x = np.mgrid[:40, :40]
+        >>> fits = compare_shapes(np.exp(-np.hypot(y - 15, x - 20) / 4))
+        >>> describe_shapes(fits)
+        'best: laplace, R^2 1.000; gaussian R^2 0.963'
+    """
+    levels = _levels(values)
+    start = _start(levels, center)
+    gaussian = _minimise(levels, GAUSSIAN, start)
+    rivals = [_minimise(levels, family, gaussian.params) for family in (LAPLACE, LORENTZIAN, DISC)]
+    if gaussian.is_near_border:
+        rivals = _again(levels, rivals, start)
+    near, beta = min((gaussian, 2.0), (rivals[0], 1.0), key=lambda pair: pair[0].rss)
+    generalised = _minimise(levels, GENERALISED, np.append(near.params, np.log(beta)))
+    if gaussian.is_near_border:
+        rivals = _again(levels, rivals, generalised.params[:-1])
+    fits = [solution.report() for solution in (*rivals, generalised)]
+    return sorted([GaussianFit(**vars(gaussian.report())), *fits], key=lambda fit: fit.aic)
+
+
+def describe_shapes(fits: Sequence[ShapeFit]) -> str:
+    """Says in one sentence which family of :func:`compare_shapes` fits best, and how well a Gaussian does."""
+    best, gaussian = fits[0], next(fit for fit in fits if fit.family == GAUSSIAN.name)
+    beta = "" if best.beta is None else f", beta {best.beta:.2f}"
+    rest = "" if best is gaussian else f"; gaussian R^2 {gaussian.r2:.3f}"
+    return f"best: {best.family}{beta}, R^2 {best.r2:.3f}{rest}"
+
+
+@dataclass(frozen=True)
+class _Level:
+    """A map's means over blocks of pixels, less its mean and divided by its height."""
+
+    values: FloatArray
+    block: tuple[int, ...]
+    mean: float
+    height: float
+
+
+def _levels(values: ArrayLike) -> list[_Level]:
+    """The map itself, then its means over blocks of twice the side, down to fewer than 8 along each axis."""
+    array = as_map(values)
+    num_params = 3 + array.ndim + array.ndim * (array.ndim + 1) // 2
+    if min(array.shape) < 3 or array.size <= num_params:
+        raise ValueError(
+            f"got a map of shape {array.shape}; expected at least 3 pixels along every axis and more than "
+            f"{num_params} in all: fit a larger map, or squeeze its short axes"
+        )
+    mean, height = float(array.mean()), float(np.ptp(array))
+    if height <= 1e-12 * np.abs(array).max():
+        raise ValueError(
+            f"got a map that is {mean:.6g} everywhere; expected a peak to fit: a constant map has no shape "
+            "(global average pooling of a linear model makes one)"
+        )
+    means, block = (array - mean) / height, [1] * array.ndim
+    levels = [_Level(means, tuple(block), mean, height)]
+    while max(means.shape) >= 8:
+        for axis in range(array.ndim):
+            if means.shape[axis] >= 8:
+                lines = np.moveaxis(means, axis, 0)
+                odd = lines[1::2]
+                means = np.moveaxis(0.5 * (lines[::2][: len(odd)] + odd), 0, axis)
+                block[axis] *= 2
+        levels.append(_Level(means, tuple(block), mean, height))
+    return levels
+
+
+def _start(levels: Sequence[_Level], center: Sequence[float] | None) -> FloatArray:
+    """Parameters of the Gaussian that explains most of those at a level's peak: round ones, then each axis' width."""
+    num_dims = levels[0].values.ndim
+    places = [] if center is None else [as_position(center, num_dims)]
+    for level in levels:
+        peak = np.array(np.unravel_index(level.values.argmax(), level.values.shape), dtype=np.float64)
+        places.append((peak + 0.5) * level.block - 0.5)
+    ladder = [_width(level) for level in levels]
+    candidates = product(places, ([width] * num_dims for width in ladder))
+    mean, widths = max(candidates, key=lambda candidate: _gain(levels, *candidate))
+    for axis in range(num_dims):
+        others = [[*widths[:axis], width, *widths[axis + 1 :]] for width in ladder]
+        widths = max(others, key=lambda candidate: _gain(levels, mean, candidate))
+    return np.concatenate([mean, np.log(widths), np.zeros(num_dims * (num_dims - 1) // 2)])
+
+
+def _width(level: _Level) -> float:
+    """The narrowest width that the level's blocks still show."""
+    return 1.2 * max(level.block)
+
+
+def _gain(levels: Sequence[_Level], mean: FloatArray, widths: Sequence[float]) -> float:
+    """How much of the map's squares a Gaussian along the axes explains over a background; 0 for a hollow."""
+    level = next(level for level in reversed(levels) if _width(level) <= min(widths))
+    distances = offsets(level.values.shape, mean, level.block)
+    lines = [
+        np.exp(-0.5 * np.square(distance.ravel() / width)) for distance, width in zip(distances, widths, strict=True)
+    ]
+    covariance = reduce(np.matmul, reversed(lines), level.values - level.values.mean())
+    total, squares = (float(np.prod([np.sum(line**power) for line in lines])) for power in (1, 2))
+    variance = squares - total**2 / level.values.size
+    return float(np.prod(level.block) * covariance**2 / variance) if covariance > 0 and variance > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """The fit of one family to one level.
+
+    The parameters are the mean, the logarithms of the widths w, the shears T below the diagonal and, for the
+    generalised Gaussian, log beta. With ones on T's diagonal, T / w is the lower Cholesky factor of the
+    inverse covariance: rho is the length of (T / w)' (q - mean).
+    """
+
+    level: _Level
+    family: Family
+    edge: float
+
+    def factor(self, params: FloatArray) -> FloatArray:
+        """T / w."""
+        num_dims = self.level.values.ndim
+        shear = np.eye(num_dims)
+        for (j, i), number in zip(combinations(range(num_dims), 2), params[2 * num_dims :], strict=False):
+            shear[i, j] = number
+        return np.asarray(shear / np.exp(params[num_dims : 2 * num_dims].clip(*LOG_WIDTHS)))
+
+    def products(self, params: FloatArray) -> FloatArray:
+        """Sums over pixels of the products of all pairs of: 1, the profile, the map, the profile's slopes."""
+        level, factor = self.level, self.factor(params)
+        first, *others = offsets(level.values.shape, params[: level.values.ndim], level.block)
+        rows = max(1, SLAB * len(first) // level.values.size)
+        gram = np.zeros((len(params) + 3, len(params) + 3))
+        for row in range(0, len(first), rows):
+            values = level.values[row : row + rows]
+            table = np.empty((len(gram), *values.shape))
+            table[0], table[2] = 1.0, values
+            self._fill(table, [first[row : row + rows], *others], factor, params)
+            flat = table.reshape(len(table), -1)
+            gram += flat @ flat.T
+        return gram
+
+    def _fill(self, table: FloatArray, distances: list[FloatArray], factor: FloatArray, params: FloatArray) -> None:
+        """Writes the profile into row 1 and its slopes by the parameters into rows 3 onwards."""
+        axes = range(len(distances))
+        parts = [reduce(np.add, [factor[i, j] * distances[i] for i in axes[j:]]) for j in axes]
+        rho2 = reduce(np.add, [np.square(part) for part in parts])
+        shape = params[-1] if self.family is GENERALISED else self.edge
+        table[1], slope, shape_slope = self.family.profile(rho2, shape)
+        slopes = [2 * slope * part for part in parts]
+        by_mean, by_width, by_shear = table[3:], table[3 + len(axes) :], table[3 + 2 * len(axes) :]
+        for i in axes:
+            by_mean[i] = -reduce(np.add, [factor[i, j] * slopes[j] for j in axes[: i + 1]])
+            by_width[i] = -slopes[i] * parts[i]
+        for k, (j, i) in enumerate(combinations(axes, 2)):
+            by_shear[k] = slopes[j] * (factor[j, j] * distances[i])
+        if shape_slope is not None:
+            table[-1] = shape_slope
+
+    def solve(self, params: FloatArray) -> tuple[FloatArray, float, float]:
+        """Background and amplitude by linear least squares, and what products they leave.
+
+        That is the Schur complement: squares of the residuals and of their slopes, and between the two.
+        """
+        gram = self.products(params)
+        linear = np.linalg.lstsq(gram[:2, :2], gram[:2, 2:], rcond=1e-15)[0]
+        rest = gram[2:, 2:] - gram[2:, :2] @ linear
+        background, amplitude = linear[:, 0].tolist()
+        rest[1:] *= -amplitude
+        rest[:, 1:] *= -amplitude
+        return rest, background, amplitude
+
+    def minimise(self, params: FloatArray, tolerance: float) -> FloatArray:
+        """Levenberg-Marquardt on a few rows that have the same products as the residuals and slopes of all pixels."""
+        from scipy.optimize import least_squares
+
+        @lru_cache(maxsize=1)
+        def rows(params: tuple[float, ...]) -> FloatArray:
+            squares, axes = np.linalg.eigh(self.solve(np.array(params))[0])
+            return np.asarray((axes * np.sqrt(squares.clip(0))).T)
+
+        result = least_squares(
+            lambda params: rows(tuple(params))[:, 0],
+            params,
+            lambda params: rows(tuple(params))[:, 1:],
+            method="lm",
+            x_scale="jac",
+            ftol=tolerance,
+            xtol=tolerance,
+            gtol=tolerance,
+            max_nfev=50,
+        )
+        return np.asarray(result.x)
+
+
+@dataclass(frozen=True)
+class _Solution:
+    """The parameters that minimise a problem."""
+
+    problem: _Problem
+    params: FloatArray
+
+    @property
+    def rss(self) -> float:
+        return float(self.problem.solve(self.params)[0][0, 0])
+
+    @property
+    def is_near_border(self) -> bool:
+        """Whether the mean lies within a width of the map's border, or outside, where other shapes seldom follow."""
+        shape = np.array(self.problem.level.values.shape)
+        mean, width = self.params[: len(shape)], np.exp(self.params[len(shape) : 2 * len(shape)])
+        return bool((np.minimum(mean, shape - 1 - mean) < width).any())
+
+    def report(self) -> ShapeFit:
+        """In pixels and in units of the map."""
+        params, level, family = self.params, self.problem.level, self.problem.family
+        num_dims, num_pixels = level.values.ndim, level.values.size
+        inverse = np.linalg.inv(self.problem.factor(params))
+        rest, background, amplitude = self.problem.solve(params)
+        squares = float(np.square(level.values).sum())
+        unexplained = float(np.clip(rest[0, 0] / squares, EXACT, 1.0))
+        log_rss = np.log(unexplained * squares) + 2 * np.log(level.height)
+        return ShapeFit(
+            family=family.name,
+            amplitude=level.height * amplitude,
+            background=level.mean + level.height * background,
+            mean=params[:num_dims],
+            covariance=inverse.T @ inverse,
+            beta=beta_of(params[-1]) if family is GENERALISED else None,
+            r2=1 - unexplained,
+            aic=float(num_pixels * (log_rss - np.log(num_pixels)) + 2 * (len(params) + 2)),
+        )
+
+
+def _again(levels: Sequence[_Level], solutions: Sequence[_Solution], start: FloatArray) -> list[_Solution]:
+    """The solutions, or those from another start where they are better."""
+    others = (_minimise(levels, solution.problem.family, start) for solution in solutions)
+    return [min(pair, key=lambda solution: solution.rss) for pair in zip(solutions, others, strict=True)]
+
+
+def _minimise(levels: Sequence[_Level], family: Family, start: FloatArray) -> _Solution:
+    """The solution on the finest level, by way of the coarser ones whose blocks the shape spans."""
+    num_dims = levels[0].values.ndim
+    widths = slice(num_dims, 2 * num_dims)
+    params = start.copy()
+    params[widths] += np.log(family.scale)
+    narrowest = np.exp(params[widths].min())
+    for level in reversed(levels):
+        block = max(level.block)
+        if block == 1 or 3 * block <= narrowest:
+            problem = _Problem(level, family, edge=min(0.5, 0.25 * block / np.exp(params[widths].mean())))
+            params = problem.minimise(params, tolerance=family.tolerance if block == 1 else 1e-5)
+            params[widths] = params[widths].clip(*LOG_WIDTHS)
+    return _Solution(problem, params)
