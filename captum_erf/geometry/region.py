@@ -1,0 +1,55 @@
+"""A region: a box of the positions of an input, a grid or an activation, by where it starts and how far it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Region:
+    """
+    Per axis the positions from ``offset`` on, ``shape`` of them.
+
+    Examples::
+
+        >>> part = Region((2, 3), (4, 5))
+        >>> part.stop, part.index
+        ((6, 8), (Ellipsis, slice(2, 6, None), slice(3, 8, None)))
+        >>> part.relative_to(Region((1, 1), (9, 9)))
+        Region(offset=(1, 2), shape=(4, 5))
+        >>> part.joined(Region.whole((3, 3)))
+        Region(offset=(0, 0), shape=(6, 8))
+    """
+
+    offset: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    @classmethod
+    def whole(cls, size: Sequence[int]) -> Region:
+        """All of an array of that size."""
+        return cls((0,) * len(size), tuple(size))
+
+    @classmethod
+    def between(cls, start: Sequence[int], stop: Sequence[int]) -> Region:
+        """From ``start`` to before ``stop``."""
+        return cls(tuple(start), tuple(high - low for low, high in zip(start, stop, strict=True)))
+
+    @property
+    def stop(self) -> tuple[int, ...]:
+        """Per axis the first position behind the region."""
+        return tuple(start + length for start, length in zip(self.offset, self.shape, strict=True))
+
+    @property
+    def index(self) -> tuple[Any, ...]:
+        """What picks the region out of the last axes of an array."""
+        return (..., *map(slice, self.offset, self.stop))
+
+    def relative_to(self, outer: Region) -> Region:
+        """The same region, counted from where another one starts."""
+        return Region(tuple(own - start for own, start in zip(self.offset, outer.offset, strict=True)), self.shape)
+
+    def joined(self, other: Region) -> Region:
+        """The smallest region that holds both."""
+        return Region.between(tuple(map(min, self.offset, other.offset)), tuple(map(max, self.stop, other.stop)))
