@@ -24,8 +24,8 @@ from .network.guards import gradients_enabled, unchanged
 from .network.layers import ForwardFunc, find_layers
 from .network.layouts import Layout
 from .network.network import Network
-from .network.readings import count_calls, settle
-from .network.units import Channel, NeuronSelector, Position, Reader, Selected, Units, make_reader
+from .network.readings import settle
+from .network.units import Channel, NeuronSelector, Position, Reader, Units, make_reader
 
 
 class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: ignore[misc]
@@ -135,7 +135,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         reader = make_reader(neuron_selector, position, channel)
         network = self._network(layer_input=attribute_to_layer_input)
         given = inputs if isinstance(inputs, tuple) else (inputs,)
-        batch = Batch(given, as_arguments(additional_forward_args), index=None).to(network.device)
+        batch = Batch(given, as_arguments(additional_forward_args), index=None).differentiable().to(network.device)
         _warn_of_mixing(network)
         found: list[Any] = [None] * len(self._layers)
         with gradients_enabled(), unchanged(network.modules, eval_mode=False):
@@ -307,10 +307,9 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
 
     def _settled(self, network: Network, reader: Reader, batch: Batch) -> Network:
         """The network with its calls settled and, where the reader reads a grid, its outputs looked at."""
-        seen = (network.layer_input, batch.shapes, network.settings())
-        if isinstance(reader, Selected):
-            return self._memo.recall((count_calls, *seen), lambda: count_calls(network, batch))
-        settled = self._memo.recall((settle, *seen), lambda: settle(network, batch))
+        grids = isinstance(reader, Units)
+        key = (grids, network.layer_input, batch.shapes, network.settings())
+        settled = self._memo.recall(key, lambda: settle(network, batch, grids=grids))
         if isinstance(reader, Units) and reader.channel is None:
             settled.warn_of_cancelling()
         return settled.network

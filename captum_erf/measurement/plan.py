@@ -21,7 +21,7 @@ from ..geometry.windows import Window, field_ends, field_inside, find_window, la
 from ..network.batch import Batch
 from ..network.network import Network
 from ..network.passes import read
-from ..network.readings import Settled, count_calls, settle
+from ..network.readings import Settled, settle
 from ..network.units import Position
 from ..result.sums import finite_samples
 from .measurement import Measurement
@@ -80,6 +80,8 @@ def make_plan(measurement: Measurement, batch: Batch) -> Plan:
     settled, fields = _fields(measurement, sample)
     if measurement.neuron_selector is None and measurement.channel is None:
         settled.warn_of_cancelling()
+    if measurement.eval_mode:
+        settled.warn_of_unseen()
     measurement = replace(measurement, network=settled.network)
     units = tuple(
         Unit(place, position, theoretical)
@@ -118,14 +120,14 @@ def _fields_of_all(network: Network, positions: Sequence[Position], sample: Batc
 
 def _fields_or_none(network: Network, positions: Sequence[Position], sample: Batch) -> tuple[Settled, Fields]:
     """A neuron selector needs no grid: where a layer has none, its units have no fields."""
-    network = count_calls(network, sample)
+    settled = settle(network, sample, grids=False)
     fields: Fields = []
     for place in range(len(network.layers)):
         try:
-            fields += _fields_of_all(network.only([place]), positions, sample)[1]
+            fields += _fields_of_all(settled.network.only([place]), positions, sample)[1]
         except (ValueError, TypeError):
             fields.append([None] * len(positions))
-    return Settled(network, ()), fields
+    return settled, fields
 
 
 def _probe(network: Network, positions: Any, sample: Batch) -> Any:

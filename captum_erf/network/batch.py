@@ -51,13 +51,15 @@ class Batch:
 
     @property
     def floating(self) -> list[Tensor]:
-        """The inputs that can have a gradient, of which there must be one."""
-        found = [
-            item for item in self.inputs if isinstance(item, Tensor) and (item.is_floating_point() or item.is_complex())
-        ]
-        if not found:
+        """The inputs that can have a gradient."""
+        tensors = [item for item in self.inputs if isinstance(item, Tensor)]
+        return [tensor for tensor in tensors if tensor.is_floating_point() or tensor.is_complex()]
+
+    def differentiable(self) -> Batch:
+        """The batch itself; refuses one in which no input can have a gradient."""
+        if not self.floating:
             raise TypeError("No input is a floating-point tensor; pass the embedded or normalised inputs as floats.")
-        return found
+        return self
 
     @property
     def size(self) -> tuple[int, ...]:

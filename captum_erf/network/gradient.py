@@ -27,8 +27,6 @@ def unit_gradients(
     leaves = Batch(tuple(map(_leaf, leaves.inputs)), leaves.arguments, leaves.index)
     floating = [isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves.inputs]
     sources = [leaf for leaf, has_gradient in zip(leaves.inputs, floating, strict=True) if has_gradient]
-    if not sources:
-        raise TypeError("No input is a floating-point tensor; pass the embedded or normalised inputs as floats.")
     with torch.autocast(sources[0].device.type, dtype=autocast, enabled=autocast is not None):
         outputs = run(network, leaves)
     while outputs:

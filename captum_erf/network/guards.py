@@ -10,14 +10,19 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Module
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
 
 from .batch import Batch
 from .network import Network
+
+DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout)
 
 
 @contextmanager
@@ -123,3 +128,22 @@ def aside(network: Network, batch: Batch) -> Iterator[None]:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         yield
+
+
+class Unseen(TorchFunctionMode):
+    """Notices what behaves as in training although every module in sight is in evaluation mode, in this thread alone.
+
+    It is part of a module that the forward function does not show, or a function called with ``training=True``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: dict[str, None] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        drops = func in DROPOUTS and given.get("p", 0.5) > 0
+        updates = func is F.batch_norm and args[1] is not None
+        if (drops or updates) and given.get("training", drops):
+            self.names[func.__name__] = None
+        return func(*args, **given)

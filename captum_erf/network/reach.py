@@ -65,7 +65,8 @@ def _shown(thing: Any) -> Iterable[Any]:
         return (thing.__self__,)
     if isinstance(thing, FunctionType):
         return _variables(thing)
-    return getattr(thing, "__dict__", {}).values()
+    slots = [getattr(thing, name, None) for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())]
+    return (*getattr(thing, "__dict__", {}).values(), *slots)
 
 
 def _variables(function: FunctionType) -> list[Any]:

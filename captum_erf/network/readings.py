@@ -20,8 +20,8 @@ from torch.nn.parallel import DataParallel
 from torch.utils._pytree import tree_map
 
 from .batch import Batch
-from .guards import aside, same_attributes
-from .layers import Layer, unwrap
+from .guards import Unseen, aside, same_attributes
+from .layers import Layer, quantised, unwrap
 from .layouts import apply_layout, channels_look_last, check_axes, fits_input
 from .network import Network
 from .passes import no_such_call, run, watch
@@ -40,10 +40,14 @@ class Reading:
 
 @dataclass(frozen=True)
 class Settled:
-    """A network of which every layer's call counts from the first, and how its layers are read."""
+    """A network of which every layer's call counts from the first, and what was seen of it.
+
+    ``trains`` names functions that behaved as in training.
+    """
 
     network: Network
     readings: tuple[Reading, ...]
+    trains: tuple[str, ...] = ()
 
     @property
     def grids(self) -> list[tuple[int, ...]]:
@@ -61,15 +65,25 @@ class Settled:
                     stacklevel=3,
                 )
 
+    def warn_of_unseen(self) -> None:
+        """Warns where a module could not be switched to evaluation mode."""
+        if self.trains:
+            warnings.warn(
+                f"The network runs {' and '.join(self.trains)} as in training, although every module in sight is in "
+                "evaluation mode: a module is hidden from captum_erf, or a function is called with training=True. "
+                "Call eval() on that module, or pass a forward_func that refers to it.",
+                stacklevel=3,
+            )
 
-def settle(network: Network, batch: Batch) -> Settled:
+
+def settle(network: Network, batch: Batch, *, grids: bool = True) -> Settled:
     """
-    Looks at a network with one sample of a batch, on the side.
+    Looks at a network with one sample of a batch, on the side; without ``grids`` it only counts calls.
 
     Raises:
         ValueError: A layer is called several times and nothing says which call is meant, there is no such call, or a
             layer's output is no ``(N, C, *grid)`` over the input.
-        TypeError: A layer hands over no tensor.
+        TypeError: A layer hands over no tensor, or a quantised one.
         RuntimeError: A layer is never called.
 
     Examples::
@@ -81,16 +95,12 @@ def settle(network: Network, batch: Batch) -> Settled:
         >>> settled.network.layers[0].call, settled.grids
         (1, [(5,)])
     """
-    network, outputs = _counted(network, batch)
-    readings = [_reading(network.only([place]), output, batch) for place, output in enumerate(outputs)]
-    return Settled(network, tuple(readings))
-
-
-def count_calls(network: Network, batch: Batch) -> Network:
-    """The network with every layer's call counted from the first, as :func:`settle` does, its outputs not read."""
-    if all(layer.call is not None and layer.call >= 0 for layer in network.layers):
-        return network
-    return _counted(network, batch)[0]
+    calls, unseen = _counted(network, batch)
+    network = replace(network, layers=tuple(counter.settled() for counter in calls))
+    readings = [
+        _reading(network.only([place]), counter.kept[0], batch) for place, counter in enumerate(calls if grids else [])
+    ]
+    return Settled(network, tuple(readings), tuple(unseen.names))
 
 
 class _Calls:
@@ -120,28 +130,29 @@ class _Calls:
         return replace(layer, call=self.wanted % self.count)
 
 
-def _counted(network: Network, batch: Batch) -> tuple[Network, list[Any]]:
+def _counted(network: Network, batch: Batch) -> tuple[list[_Calls], Unseen]:
     """Runs one sample through the whole network; what fails after the layers does not matter here."""
-    calls = [_Calls(layer) for layer in network.layers]
+    calls, unseen = [_Calls(layer) for layer in network.layers], Unseen()
     forward_func = unwrap(network.forward_func)
     forward_func = forward_func.module if isinstance(forward_func, DataParallel) else forward_func
     sample = batch.sample()
-    with aside(network, batch):
+    with aside(network, batch), same_attributes(network.modules):
         with ExitStack() as stack:
-            for layer, counter in zip(network.layers, calls, strict=True):
-                stack.callback(watch(layer, counter.note, network.layer_input))
-            stack.enter_context(same_attributes(network.modules))
-            with suppress(Exception):
-                forward_func(*sample.everything)
+            for counter in calls:
+                stack.callback(watch(counter.layer, counter.note, network.layer_input))
+            stack.enter_context(suppress(Exception))
+            stack.enter_context(unseen)
+            forward_func(*sample.everything)
         if not all(counter.count for counter in calls):
             first = [replace(layer, call=0) for layer in network.layers]
             run(replace(network, layers=tuple(first)), batch.sample())
-    layers = tuple(counter.settled() for counter in calls)
-    return replace(network, layers=layers), [counter.kept[0] for counter in calls]
+    return calls, unseen
 
 
 def _reading(network: Network, output: Any, batch: Batch) -> Reading:
     (layer,) = network.layers
+    if isinstance(output, Tensor) and output.is_quantized:
+        raise quantised(layer.name)
     with torch.no_grad():
         read = apply_layout(network.layout, output, layer.name)
     image = batch.image(read.ndim)[:1]
