@@ -44,7 +44,7 @@ def route_words(target: Target) -> str:
     """Which part of the input a unit was measured on."""
     if isinstance(target.window, str):
         return f"whole input: {target.window}"
-    return f"window {target.window.shape} at {target.window.offset}"
+    return f"window {target.window.region.shape} at {target.window.region.offset}"
 
 
 def join_routes(ours: list[list[str]], theirs: list[list[str]]) -> list[list[str]]:

@@ -17,7 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..geometry.field import TheoreticalReceptiveField, probe
+from ..geometry.field import TheoreticalReceptiveField
+from ..geometry.kernels import nan_stays_in_place
+from ..geometry.search import probe
 from ..geometry.windows import Window, field_ends, field_inside, find_window, larger_windows
 from ..network.gradient import Magnitude, Network, gradients_enabled, sample_maps, unit_gradients
 from ..network.layers import is_batch, mixes_samples, unchanged
@@ -131,13 +133,13 @@ class Measurement:
         self, targets: Sequence[Target], stack: list[tuple[int, Window]], inputs: Tensor
     ) -> Iterator[tuple[int, SampleMaps]]:
         layer = self.network.layers[targets[stack[0][0]].place]
-        crops = torch.cat([inputs[region(window.offset, window.shape)] for _, window in stack])
-        reader = Units(tuple(window.index for _, window in stack), self.channel)
+        crops = torch.cat([inputs[window.region.index] for _, window in stack])
+        reader = Units(tuple(window.unit for _, window in stack), self.channel)
         network = replace(self.network, layers=(layer,))
         for _, _, (gradient,) in unit_gradients(network, [[reader]], (crops,), autocast=self.autocast):
             parts = (gradient if gradient is not None else torch.zeros_like(crops)).chunk(len(stack))
             for (number, window), part in zip(stack, parts, strict=True):
-                yield number, self._window_maps(part, window.offset, inputs)
+                yield number, self._window_maps(part, window.region.offset, inputs)
 
     def _window_maps(self, gradient: Tensor, offset: tuple[int, ...], inputs: Tensor) -> SampleMaps:
         if not callable(self.magnitude):
@@ -262,19 +264,19 @@ class Measurement:
         What a map does not show, NaN does: it reaches the unit from wherever the unit sees.
         """
         assert target.theoretical is not None
-        crop = sample[region(window.offset, window.shape)]
+        crop = sample[window.region.index]
         around = torch.full_like(crop, math.nan)
-        inside = field_inside(target.theoretical, window)
+        inside = field_inside(target.theoretical, window).index
         around[inside] = crop[inside]
         at_ends = []
         for end in field_ends(target.theoretical, window):
-            if not found.values[end].any():
+            if not found.values[end.index].any():
                 at_ends.append(crop.clone())
-                at_ends[-1][end] = math.nan
+                at_ends[-1][end.index] = math.nan
         layer = self.network.layers[target.place]
-        with torch.no_grad():
+        with torch.no_grad(), nan_stays_in_place():
             outputs = layer_outputs(self.network.forward_func, (layer,), (torch.cat([around, *at_ends]),))
-        index: tuple[Any, ...] = (slice(None), slice(None), *window.index)
+        index: tuple[Any, ...] = (slice(None), slice(None), *window.unit)
         units = apply_layout(self.network.layout, outputs[0], layer.name)[index]
         reached: list[bool] = units.isnan().any(1).tolist()
         return reached == [False, *[True] * len(at_ends)]
@@ -338,7 +340,7 @@ def _stacks(targets: Sequence[Target], numbers: list[int], inputs: Tensor) -> It
     for number in numbers:
         window = targets[number].window
         assert isinstance(window, Window)
-        alike.setdefault((targets[number].place, window.shape), []).append((number, window))
+        alike.setdefault((targets[number].place, window.region.shape), []).append((number, window))
     for (_, shape), group in alike.items():
         fitting = max(1, math.prod(inputs.shape[2:]) // math.prod(shape))
         for first in range(0, len(group), fitting):

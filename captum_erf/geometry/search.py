@@ -1,0 +1,145 @@
+"""The search for units' theoretical receptive fields: axis by axis, then proved on the whole input.
+
+For a chain of convolutions the result equals the closed form of Araujo, Norris and Sim, "Computing Receptive Fields of
+Convolutional Neural Networks", Distill 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from ..network.layers import ForwardFunc, Layer, all_modules, find_layers, model_device
+from ..network.layouts import Layout
+from ..network.units import Position, resolve_position
+from .bounds import AxisSearch, Unit
+from .field import Box, TheoreticalReceptiveField
+from .probing import Prober
+from .proof import prove
+
+
+def theoretical_receptive_field(
+    forward_func: ForwardFunc,
+    layer: Module | str,
+    input_shape: Sequence[int] | Tensor,
+    position: Position = "center",
+    *,
+    layout: Layout = "channels_first",
+    call: int | None = None,
+) -> TheoreticalReceptiveField:
+    r"""
+    Finds the box of input positions that can influence a unit, its stride and the point onto which it projects.
+
+    No layer type is known or needed: the network is run, in eval mode and without gradients, on inputs that hold
+    NaN in one part (see :mod:`captum_erf.geometry`). What the unit can see by the network's wiring counts, also where
+    a weight or an attention mask happens to be zero.
+
+    Args:
+        forward_func (Module or Callable): The network.
+        layer (Module or str): The unit's layer, or its dotted name in ``forward_func``.
+        input_shape (Sequence[int] or Tensor): Shape of one sample, ``(C_in, *size)`` with one to three spatial
+            axes, or a batch of real inputs ``(N, C_in, *size)`` for networks that need them.
+        position (str or tuple, optional): The unit: ``"center"``, ``"corner"``, ``"edge"`` or a tuple with an int or
+            a share in [0, 1] per axis.
+        layout (str or Callable, optional): How the layer's output is read as ``(N, C, *grid)``.
+        call (int, optional): Which call of a layer that is used several times in one forward pass; -1 is the last.
+
+    Returns:
+        *TheoreticalReceptiveField*, in input pixels.
+
+    Raises:
+        ValueError: ``input_shape`` is no shape, the layer has no grid or no such name, the input has no influence on
+            the unit, or the network makes NaN of finite inputs.
+        IndexError: The position is outside the grid.
+        TypeError: The layer is no Module and no name, or hands over no tensor.
+        RuntimeError: The forward pass does not run the layer.
+
+    Examples::
+
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1))
+        >>> field = theoretical_receptive_field(net, "2", (3, 32, 32))
+        >>> field.size, field.stride, field.center
+        ((8, 8), (2, 2), (16.5, 16.5))
+        >>> theoretical_receptive_field(net, "2", (3, 32, 32), "corner").lower
+        (-3, -3)
+    """
+    found = find_layers(forward_func, [layer], call)
+    sample = _sample(input_shape, all_modules(forward_func, found))
+    return probe(forward_func, found, [position], sample, layout=layout)[0][0]
+
+
+def _sample(input_shape: Sequence[int] | Tensor, modules: Sequence[Module]) -> Tensor:
+    if isinstance(input_shape, Tensor):
+        return input_shape
+    if isinstance(input_shape, (str, int)) or not all(isinstance(n, Integral) and n > 0 for n in input_shape):
+        raise ValueError(
+            f"input_shape must be one sample's shape (C_in, *size) of positive ints, got {input_shape!r}; "
+            "for networks that need real inputs pass a batch of them instead."
+        )
+    if not 2 <= len(input_shape) <= 4:
+        raise ValueError(
+            f"input_shape must be (C_in, *size) with one to three spatial axes, got {tuple(input_shape)}; "
+            "leave the batch axis out."
+        )
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(1, *input_shape, generator=generator)
+    dtypes = [tensor.dtype for module in modules for tensor in module.parameters(recurse=False)]
+    dtype = next((dtype for dtype in dtypes if dtype.is_floating_point), None)
+    return values.to(device=model_device(modules), dtype=dtype)
+
+
+def probe(
+    forward_func: ForwardFunc,
+    layers: Sequence[Layer],
+    positions: Sequence[Position],
+    sample: Tensor | tuple[Tensor, ...],
+    *,
+    layout: Layout = "channels_first",
+    additional_forward_args: tuple[Any, ...] = (),
+    input_index: int = 0,
+) -> list[list[TheoreticalReceptiveField]]:
+    """The fields of several units of several layers in shared passes, layer by layer and position by position.
+
+    ``sample`` holds real inputs, of which the first sample is used; of several inputs that at ``input_index`` is
+    probed.
+    """
+    inputs = sample if isinstance(sample, tuple) else (sample,)
+    prober = Prober(forward_func, layers, layout, inputs, additional_forward_args, input_index)
+    with prober.running():
+        units = [[resolve_position(position, grid) for position in positions] for grid in prober.grids]
+        boxes = _find_boxes(prober, units)
+    return [
+        [
+            TheoreticalReceptiveField.from_box(box, prober.size, grid, unit)
+            for box, unit in zip(layer_boxes, layer_units, strict=True)
+        ]
+        for layer_boxes, layer_units, grid in zip(boxes, units, prober.grids, strict=True)
+    ]
+
+
+def _find_boxes(prober: Prober, units: Sequence[Sequence[Unit]]) -> list[list[Box]]:
+    """The boxes of units, layer by layer; the last axis comes first, along which memory is read fastest."""
+    searches: list[AxisSearch] = []
+    for axis in reversed(range(len(prober.size))):
+        searches.insert(0, AxisSearch(prober, axis, units, searches))
+        searches[0].run()
+    boxes = [
+        [tuple(search.box(layer, unit[search.axis]) for search in searches) for unit in layer_units]
+        for layer, layer_units in enumerate(units)
+    ]
+    prove(prober, units, boxes)
+    for layer, layer_units, layer_boxes in zip(prober.layers, units, boxes, strict=True):
+        for unit, box in zip(layer_units, layer_boxes, strict=True):
+            if any(axis.upper <= 0 or axis.lower >= length for axis, length in zip(box, prober.size, strict=True)):
+                raise ValueError(
+                    f"The input has no influence on unit {unit} of layer {layer.name!r}: it sees only padding or "
+                    "constants, or what reaches it swallows NaN, as sign() and quantised layers do. Choose another "
+                    "position or layer."
+                )
+    return boxes
