@@ -14,9 +14,12 @@ bound is 12. Each such *test* halves, for all units of all layers at once, the *
 >>> from torch import nn
 >>> from captum_erf.geometry.canvas import LOWER, UPPER, Bound, Canvas, Test
 >>> from captum_erf.geometry.probing import Prober
->>> from captum_erf.network.layers import find_layers
+>>> from captum_erf.network.batch import Batch
+>>> from captum_erf.network.network import Network
+>>> from captum_erf.network.readings import settle
 >>> net = nn.Sequential(nn.Conv1d(1, 1, 3, stride=2, padding=1), nn.Conv1d(1, 1, 3, padding=1))
->>> prober = Prober(net, find_layers(net, ["1"]), "channels_first", (torch.randn(1, 1, 16),))
+>>> network, batch = Network.of(net, ["1"]), Batch((torch.randn(1, 1, 16),))
+>>> prober = Prober(settle(network, batch), batch)
 >>> with prober.running():
 ...     own = Canvas(prober, axis=0, size=(16,))
 ...     own.test([Test(LOWER, 5), Test(LOWER, 6), Test(UPPER, 12), Test(UPPER, 13)], [0])

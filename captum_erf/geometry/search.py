@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Module
 
-from ..network.layers import ForwardFunc, Layer, all_modules, find_layers, model_device
+from ..network.batch import Batch
+from ..network.layers import ForwardFunc
 from ..network.layouts import Layout
+from ..network.network import Network
+from ..network.readings import Settled, settle
 from ..network.units import Position, resolve_position
 from .bounds import AxisSearch, Unit
 from .field import Box, TheoreticalReceptiveField
@@ -69,14 +71,23 @@ def theoretical_receptive_field(
         >>> theoretical_receptive_field(net, "2", (3, 32, 32), "corner").lower
         (-3, -3)
     """
-    found = find_layers(forward_func, [layer], call)
-    sample = _sample(input_shape, all_modules(forward_func, found))
-    return probe(forward_func, found, [position], sample, layout=layout)[0][0]
+    network = Network.of(forward_func, [layer], call=call, layout=layout)
+    batch = _batch(network, input_shape)
+    try:
+        settled = settle(network, batch)
+    except Exception as error:
+        error.add_note(
+            f"Raised by the network for one sample of shape {tuple(batch.measured.shape[1:])}, on which captum_erf "
+            "looks for the theoretical receptive field; pass the shape or the inputs that the network takes."
+        )
+        raise
+    return probe(settled, batch, [position])[0][0]
 
 
-def _sample(input_shape: Sequence[int] | Tensor, modules: Sequence[Module]) -> Tensor:
+def _batch(network: Network, input_shape: Sequence[int] | Tensor) -> Batch:
+    """The inputs, or one sample of noise in the precision of the network, where only its shape is given."""
     if isinstance(input_shape, Tensor):
-        return input_shape
+        return Batch((input_shape,)).checked()
     if isinstance(input_shape, (str, int)) or not all(isinstance(n, Integral) and n > 0 for n in input_shape):
         raise ValueError(
             f"input_shape must be one sample's shape (C_in, *size) of positive ints, got {input_shape!r}; "
@@ -87,32 +98,33 @@ def _sample(input_shape: Sequence[int] | Tensor, modules: Sequence[Module]) -> T
             f"input_shape must be (C_in, *size) with one to three spatial axes, got {tuple(input_shape)}; "
             "leave the batch axis out."
         )
-    generator = torch.Generator().manual_seed(0)
-    values = torch.randn(1, *input_shape, generator=generator)
-    dtypes = [tensor.dtype for module in modules for tensor in module.parameters(recurse=False)]
+    noise = torch.randn(1, *input_shape, generator=torch.Generator().manual_seed(0))
+    dtypes = [tensor.dtype for module in network.modules for tensor in module.parameters(recurse=False)]
     dtype = next((dtype for dtype in dtypes if dtype.is_floating_point), None)
-    return values.to(device=model_device(modules), dtype=dtype)
+    return Batch((noise.to(device=network.device, dtype=dtype),))
 
 
-def probe(
-    forward_func: ForwardFunc,
-    layers: Sequence[Layer],
-    positions: Sequence[Position],
-    sample: Tensor | tuple[Tensor, ...],
-    *,
-    layout: Layout = "channels_first",
-    additional_forward_args: tuple[Any, ...] = (),
-    input_index: int = 0,
-) -> list[list[TheoreticalReceptiveField]]:
-    """The fields of several units of several layers in shared passes, layer by layer and position by position.
-
-    ``sample`` holds real inputs, of which the first sample is used; of several inputs that at ``input_index`` is
-    probed.
+def probe(settled: Settled, batch: Batch, positions: Sequence[Position]) -> list[list[TheoreticalReceptiveField]]:
     """
-    inputs = sample if isinstance(sample, tuple) else (sample,)
-    prober = Prober(forward_func, layers, layout, inputs, additional_forward_args, input_index)
+    The fields of several units of several layers in shared passes, layer by layer and position by position.
+
+    The batch holds real inputs, of which the first sample is used.
+
+    Raises:
+        ValueError: The first sample holds NaN, a layer makes NaN of it, or the input has no influence on a unit.
+        IndexError: A position is outside a grid.
+
+    Examples::
+
+        >>> from torch import nn
+        >>> network = Network.of(nn.Sequential(nn.Conv1d(1, 2, 3), nn.Conv1d(2, 2, 5)), ["0", "1"])
+        >>> batch = Batch((torch.randn(1, 1, 32),))
+        >>> [[field.size for field in row] for row in probe(settle(network, batch), batch, ["center", "corner"])]
+        [[(3,), (3,)], [(7,), (7,)]]
+    """
+    prober = Prober(settled, batch)
+    units = [[resolve_position(position, grid) for position in positions] for grid in prober.grids]
     with prober.running():
-        units = [[resolve_position(position, grid) for position in positions] for grid in prober.grids]
         boxes = _find_boxes(prober, units)
     return [
         [
@@ -134,7 +146,7 @@ def _find_boxes(prober: Prober, units: Sequence[Sequence[Unit]]) -> list[list[Bo
         for layer, layer_units in enumerate(units)
     ]
     prove(prober, units, boxes)
-    for layer, layer_units, layer_boxes in zip(prober.layers, units, boxes, strict=True):
+    for layer, layer_units, layer_boxes in zip(prober.network.layers, units, boxes, strict=True):
         for unit, box in zip(layer_units, layer_boxes, strict=True):
             if any(axis.upper <= 0 or axis.lower >= length for axis, length in zip(box, prober.size, strict=True)):
                 raise ValueError(

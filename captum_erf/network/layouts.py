@@ -10,9 +10,12 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from ..names import named
+
 Layout = str | Callable[[Any], Tensor]
 
 
+@named("captum_erf.layouts.channels_last")
 def channels_last(output: Tensor) -> Tensor:
     r"""
     Reads ``(N, *grid, C)``, the layout of Swin or MaxViT blocks, as ``(N, C, *grid)``.

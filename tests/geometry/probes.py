@@ -1,7 +1,9 @@
 """What the tests of theoretical receptive fields share."""
 
 from captum_erf.geometry.search import probe
-from captum_erf.network.layers import find_layers
+from captum_erf.network.batch import Batch
+from captum_erf.network.network import Network
+from captum_erf.network.readings import settle
 
 
 def record_passes(model):
@@ -17,4 +19,5 @@ def last(model):
 
 def fields_of(model, layers, positions, inputs, *arguments):
     """The fields of units, layer by layer, in shared passes."""
-    return probe(model, find_layers(model, layers), positions, (inputs,), additional_forward_args=arguments)
+    batch = Batch((inputs,), arguments)
+    return probe(settle(Network.of(model, layers), batch), batch, positions)

@@ -95,18 +95,18 @@ def test_a_result_prints_as_a_report():
         ((3, 8.5, 8), "positive ints"),
         (224, "positive ints"),
         ("224", "positive ints"),
-        (torch.zeros(3, 8), "tensor \\(N, C_in, \\*size\\)"),
+        (torch.zeros(3, 8), r"shape \(N, C_in, \*size\)"),
         (torch.full((1, 3, 8, 8), math.nan), "holds NaN"),
     ],
     ids=["no-axes", "batch-axis", "zero", "float", "int", "text", "no-batch", "nan"],
 )
 def test_inputs_that_are_none_are_refused(shape, message):
     with pytest.raises(ValueError, match=message):
-        theoretical_receptive_field(nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1), shape)
+        theoretical_receptive_field(nn.Conv2d(3, 3, 1), "", shape)
 
 
 def test_integer_inputs_are_refused():
-    with pytest.raises(TypeError, match="cannot hold NaN"):
+    with pytest.raises(TypeError, match="Inputs must be floating point"):
         theoretical_receptive_field(nn.Identity(), nn.Identity(), torch.zeros(1, 3, 8, dtype=torch.int64))
 
 
