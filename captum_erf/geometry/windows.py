@@ -62,12 +62,8 @@ def find_window(field: TheoreticalReceptiveField, multiple: int | None = None) -
 
 def larger_windows(field: TheoreticalReceptiveField) -> Iterator[Window]:
     """The smallest window, and those in steps of growing multiples of the stride, each only once."""
-    before: Window | str = ""
-    for multiple in (None, *MULTIPLES):
-        window = find_window(field, multiple)
-        if isinstance(window, Window) and window != before:
-            yield window
-        before = window
+    windows = (find_window(field, multiple) for multiple in (None, *MULTIPLES))
+    yield from dict.fromkeys(window for window in windows if isinstance(window, Window))
 
 
 def field_inside(field: TheoreticalReceptiveField, window: Window) -> Region:

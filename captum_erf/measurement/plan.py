@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..geometry.field import TheoreticalReceptiveField, probe
+from ..geometry.field import TheoreticalReceptiveField
+from ..geometry.kernels import nan_stays_in_place
 from ..geometry.region import Region
+from ..geometry.search import probe
 from ..geometry.windows import Window, field_ends, field_inside, find_window, larger_windows
 from ..network.batch import Batch
 from ..network.network import Network
@@ -115,7 +117,7 @@ def _fields(measurement: Measurement, sample: Batch) -> tuple[Settled, Fields]:
 
 def _fields_of_all(network: Network, positions: Sequence[Position], sample: Batch) -> tuple[Settled, Fields]:
     settled = settle(network, sample)
-    return settled, _probe(settled.network, positions, sample)
+    return settled, [list(row) for row in probe(settled, sample, positions)]
 
 
 def _fields_or_none(network: Network, positions: Sequence[Position], sample: Batch) -> tuple[Settled, Fields]:
@@ -128,18 +130,6 @@ def _fields_or_none(network: Network, positions: Sequence[Position], sample: Bat
         except (ValueError, TypeError):
             fields.append([None] * len(positions))
     return settled, fields
-
-
-def _probe(network: Network, positions: Any, sample: Batch) -> Any:
-    return probe(
-        network.forward_func,
-        network.layers,
-        positions,
-        sample.inputs,
-        layout=network.layout,
-        additional_forward_args=sample.arguments,
-        input_index=sample.place,
-    )
 
 
 def _reason_for_whole_input(measurement: Measurement, sample: Batch) -> str:
@@ -170,8 +160,7 @@ def _proved(
     windowed = {unit for unit, route in zip(units, routes, strict=True) if isinstance(route, InputWindow)}
     unknown = [unit for unit in units if unit in windowed and unit not in verdicts]
     if unknown:
-        # cuDNN's TF32 differs by more than the tolerance, and NNPACK's kernels spread NaN.
-        with torch.backends.cudnn.flags(enabled=False), torch.backends.nnpack.flags(enabled=False):
+        with torch.backends.cudnn.flags(enabled=False):  # whose TF32 differs by more than the tolerance
             verdicts.update(_verdicts(measurement, unknown, sample))
     return tuple(verdicts[unit] if unit in windowed else route for unit, route in zip(units, routes, strict=True))
 
@@ -219,7 +208,7 @@ def _sees_its_field(
         if not found.values[end.index].any():
             at_ends.append(crop.clone())
             at_ends[-1][end.index] = math.nan
-    with torch.no_grad():
+    with torch.no_grad(), nan_stays_in_place():
         (output,) = read(network, Batch((torch.cat([around, *at_ends]),)))
     index: tuple[Any, ...] = (..., *window.unit)
     reached: list[bool] = output[index].isnan().any(1).tolist()

@@ -96,32 +96,3 @@ def _module_by_name(forward_func: ForwardFunc, name: str) -> Module:
     raise ValueError(
         f"{type(inner).__name__} has no layer {name!r}; the nearest names are {', '.join(map(repr, near))}."
     )
-
-
-# Until geometry/ takes networks and batches.
-
-
-def all_modules(forward_func: ForwardFunc, layers: Sequence[Layer]) -> list[Module]:
-    return reachable([forward_func, *(layer.module for layer in layers)])
-
-
-def model_device(modules: Sequence[Module]) -> torch.device | None:
-    tensors = [item for module in modules for item in (*module._parameters.values(), *module._buffers.values())]
-    return next((tensor.device for tensor in tensors if tensor is not None), None)
-
-
-def is_batch(item: Any, count: int) -> bool:
-    return isinstance(item, torch.Tensor) and item.ndim > 0 and len(item) == count
-
-
-def first_sample(item: Any, count: int) -> Any:
-    return item[:1].detach().clone() if is_batch(item, count) else item
-
-
-def aside(modules: Sequence[Module], device: torch.device | None) -> Any:
-    from .batch import Batch
-    from .guards import aside
-    from .network import Network
-
-    layers = tuple(Layer("", module) for module in modules)
-    return aside(Network(modules[0], layers), Batch((torch.empty(1, device=device),)))

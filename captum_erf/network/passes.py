@@ -212,8 +212,3 @@ def layer_shapes(model: Module, inputs: Tensor) -> dict[str, tuple[int, ...] | N
         stack.enter_context(eager())
         model(inputs)
     return shapes
-
-
-def layer_outputs(forward_func: Any, layers: Sequence[Layer], inputs: tuple[Any, ...]) -> dict[int, Any]:
-    """Until geometry/ takes networks and batches."""
-    return run(Network(forward_func, tuple(layers)), Batch(inputs))
