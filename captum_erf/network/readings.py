@@ -8,6 +8,8 @@ the grid.
 
 from __future__ import annotations
 
+import functools
+import math
 import warnings
 from collections import deque
 from contextlib import ExitStack, suppress
@@ -16,13 +18,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 from torch.nn.parallel import DataParallel
 from torch.utils._pytree import tree_map
 
 from .batch import Batch
 from .guards import Unseen, aside, same_attributes
-from .layers import Layer, quantised, unwrap
-from .layouts import apply_layout, channels_look_last, check_axes, fits_input
+from .layers import ForwardFunc, Layer, quantised, unwrap
+from .layouts import Layout, apply_layout, channels_look_last, check_axes, check_layout, fits_input
 from .network import Network
 from .passes import no_such_call, run, watch
 
@@ -101,6 +104,43 @@ def settle(network: Network, batch: Batch, *, grids: bool = True) -> Settled:
         _reading(network.only([place]), counter.kept[0], batch) for place, counter in enumerate(calls if grids else [])
     ]
     return Settled(network, tuple(readings), tuple(unseen.names))
+
+
+def layers_with_grid(forward_func: ForwardFunc, batch: Batch, layout: Layout) -> list[str]:
+    """
+    Names of the modules that are called once and hand over a grid, in the order in which they finish.
+
+    Examples::
+
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Conv1d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(14, 2))
+        >>> layers_with_grid(net, Batch((torch.ones(4, 1, 9),)), "channels_first")
+        ['0', '1']
+    """
+    root = unwrap(forward_func)
+    if not isinstance(root, Module):
+        raise TypeError(f"Only the layers of a Module can be listed, not those of a {type(root).__name__}; name them.")
+    has_grid: dict[str, bool] = {}
+
+    def note(name: str, output: Any) -> None:
+        is_again = has_grid.pop(name, None) is not None
+        has_grid[name] = not is_again and _has_grid(layout, output, batch, name)
+
+    network = Network.of(root, [""])
+    with aside(network, batch), same_attributes(network.modules), ExitStack() as stack:
+        for name, module in root.named_modules():
+            stack.callback(watch(Layer(name, module), functools.partial(note, name)))
+        root(*batch.sample().everything)
+    return [name for name, found in has_grid.items() if found]
+
+
+def _has_grid(layout: Layout, output: Any, batch: Batch, layer: str) -> bool:
+    try:
+        read = apply_layout(layout, output, layer)
+        check_layout(layout, read.shape, batch.image(read.ndim)[:1].shape, layer)
+    except (ValueError, TypeError):
+        return False
+    return read.is_floating_point() and math.prod(read.shape[2:]) > 1
 
 
 class _Calls:
