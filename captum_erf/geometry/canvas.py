@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .probing import Prober, Refused
 
-INPUTS_PER_PASS = 4  # whole inputs, the size of which the tests of one pass may reach
+AREA_PER_PASS = 2  # largest canvases, the area of which the tests of one pass may reach
 
 
 class Side(IntEnum):
@@ -90,9 +90,9 @@ class Canvas:
         return {LOWER: Test(LOWER, self.length - own_length), UPPER: Test(UPPER, own_length + 1)}
 
     def test(self, tests: Collection[Test], layers: Iterable[int]) -> None:
-        """Runs tests, as many in one pass as are no larger than a few whole inputs."""
+        """Runs tests, as many in one pass as memory allows."""
         tests, layers = sorted(tests), sorted(layers)
-        per_pass = max(1, INPUTS_PER_PASS * math.prod(self.prober.size) // math.prod(self.size))
+        per_pass = max(1, AREA_PER_PASS * self.prober.area_limit // math.prod(self.size))
         for start in range(0, len(tests), per_pass):
             self._run(tests[start : start + per_pass], layers)
 

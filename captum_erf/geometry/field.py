@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from ..summaries.arrays import times
+from ..text import place, times
 
 
 class AxisBox(NamedTuple):
@@ -129,24 +129,20 @@ class TheoreticalReceptiveField:
         return cls(**fields)
 
     @property
-    def size_in_words(self) -> str:
-        """The size as it is printed, such as ``43 x 43`` or ``global x 9``."""
-        return self._words(lambda low, high: f"{high - low}")
-
-    @property
     def halo_in_words(self) -> str:
         """The halo as it is printed, before and after the cell, such as ``1 1 x 1 1``."""
         halo = self.halo or (None,) * len(self.size)
         return " x ".join("unknown" if sides is None else f"{sides[0]} {sides[1]}" for sides in halo)
 
     def __repr__(self) -> str:
+        size = self._words(lambda low, high: f"{high - low}")
         box = self._words(lambda low, high: f"[{low}, {high})")
         rows = [
             f"TheoreticalReceptiveField of unit {self.position} in a grid of {times(self.grid)}",
-            f"  size       {self.size_in_words}{' (clipped by the input)' if self.is_clipped else ''}",
+            f"  size       {size}{' (clipped by the input)' if self.is_clipped else ''}",
             f"  box        {box} in an input of {times(self.input_size)}",
             f"  stride     {times(self.stride)}",
-            f"  center     ({', '.join(f'{c:g}' for c in self.center)}), {self.center_source}",
+            f"  center     {place(self.center)}, {self.center_source}",
         ]
         if self.outside is not None:
             rows.append(f"  outside    {self.outside:.1%} of the box lies outside the input")

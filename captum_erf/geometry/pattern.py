@@ -71,7 +71,7 @@ def _patterns(canvas: Canvas, periods: dict[int, Period]) -> dict[int, Pattern]:
         for side, start in starts.items()
         for unit in np.flatnonzero(canvas.is_between(layer, side, start, start + pixels))
     ]
-    bisect(canvas, bounds, Guess())
+    bisect(canvas, bounds, Guess(), least_sections=3)  # of few brackets, as units share what the coarsest branch sees
     patterns: dict[int, Pattern] = {}
     for layer, (_, units) in periods.items():
         stride = pixels / units

@@ -28,6 +28,7 @@ def probe(
 
     Examples::
 
+        >>> import torch
         >>> from torch import nn
         >>> from captum_erf.network.network import Network
         >>> from captum_erf.network.readings import settle

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
-from ..summaries.arrays import times
+from ..text import box_size, columns, place, times
 from .field import TheoreticalReceptiveField
 
 HEADINGS = ("layer", "grid", "stride", "size", "center", "halo")
@@ -22,9 +22,9 @@ class FieldTable(Sequence[TheoreticalReceptiveField]):
         >>> net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3, padding=1))
         >>> table = theoretical_receptive_fields(net, ["0", "2"], (1, 32, 32))
         >>> table
-        layer  grid     stride  size   center        halo
-        0      32 x 32  1 x 1   3 x 3  (16, 16)      1 1 x 1 1
-        2      16 x 16  2 x 2   8 x 8  (16.5, 16.5)  3 3 x 3 3
+        layer     grid  stride   size        center       halo
+        0      32 x 32   1 x 1  3 x 3      (16, 16)  1 1 x 1 1
+        2      16 x 16   2 x 2  8 x 8  (16.5, 16.5)  3 3 x 3 3
         >>> table["2"].halo
         ((3, 3), (3, 3))
     """
@@ -54,11 +54,8 @@ class FieldTable(Sequence[TheoreticalReceptiveField]):
         return iter(self._fields)
 
     def __repr__(self) -> str:
-        rows = [HEADINGS, *(_row(*pair) for pair in zip(self.layers, self._fields, strict=True))]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+        return columns([HEADINGS, *map(_row, self.layers, self._fields)])
 
 
 def _row(layer: str, field: TheoreticalReceptiveField) -> tuple[str, ...]:
-    center = f"({', '.join(f'{c:g}' for c in field.center)})"
-    return layer, times(field.grid), times(field.stride), field.size_in_words, center, field.halo_in_words
+    return layer, times(field.grid), times(field.stride), box_size(field), place(field.center), field.halo_in_words

@@ -16,8 +16,9 @@ from torch.nn import Module
 from ..network.batch import Batch
 from ..network.layers import ForwardFunc
 from ..network.layouts import Layout
+from ..network.listing import layers_with_grid
 from ..network.network import Network
-from ..network.readings import Settled, layers_with_grid, settle
+from ..network.readings import settle
 from ..network.units import Position
 from .field import TheoreticalReceptiveField
 from .search import find_fields, probe
@@ -72,7 +73,7 @@ def theoretical_receptive_field(
     """
     network = Network.of(forward_func, [layer], call=call, layout=layout)
     batch = _batch(network, input_shape)
-    return probe(_settled(network, batch), batch, [position])[0][0]
+    return probe(settle(network, batch), batch, [position])[0][0]
 
 
 def theoretical_receptive_fields(
@@ -107,34 +108,27 @@ def theoretical_receptive_fields(
         >>> from torch import nn
         >>> net = nn.Sequential(nn.Conv2d(3, 1, 5, padding=2), nn.ReLU(), nn.AvgPool2d(4), nn.Flatten())
         >>> theoretical_receptive_fields(net, input_shape=(3, 32, 32))
-        layer  grid     stride  size   center        halo
-        0      32 x 32  1 x 1   5 x 5  (16, 16)      2 2 x 2 2
-        1      32 x 32  1 x 1   5 x 5  (16, 16)      2 2 x 2 2
-        2      8 x 8    4 x 4   8 x 8  (17.5, 17.5)  2 2 x 2 2
+        layer     grid  stride   size        center       halo
+        0      32 x 32   1 x 1  5 x 5      (16, 16)  2 2 x 2 2
+        1      32 x 32   1 x 1  5 x 5      (16, 16)  2 2 x 2 2
+        2        8 x 8   4 x 4  8 x 8  (17.5, 17.5)  2 2 x 2 2
     """
     if input_shape is None:
         raise TypeError("input_shape is missing: pass one sample's shape, such as (3, 224, 224), or real inputs.")
     if layers is not None:
         network = Network.of(forward_func, layers, layout=layout)
         batch = _batch(network, input_shape)
-        rows = probe(_settled(network, batch), batch, [position], all_patterns=True)
+        rows = probe(settle(network, batch), batch, [position], all_patterns=True)
         return FieldTable((layer.name for layer in network.layers), (field for (field,) in rows))
+    if not isinstance(forward_func, Module):
+        raise TypeError(
+            f"Only a Module's layers can be listed, not those of a {type(forward_func).__name__}: name them."
+        )
     batch = _batch(Network.of(forward_func, [""]), input_shape)
     network = Network.of(forward_func, layers_with_grid(forward_func, batch, layout), layout=layout)
-    found = find_fields(_settled(network, batch), batch, [position], all_patterns=True)
+    found = find_fields(settle(network, batch), batch, [position], all_patterns=True)
     reached = [(layer.name, field) for layer, (field,) in zip(network.layers, found, strict=True) if field is not None]
     return FieldTable(*zip(*reached, strict=True)) if reached else FieldTable((), ())
-
-
-def _settled(network: Network, batch: Batch) -> Settled:
-    try:
-        return settle(network, batch)
-    except Exception as error:
-        error.add_note(
-            f"Raised by the network for one sample of shape {tuple(batch.measured.shape[1:])}, on which captum_erf "
-            "looks for the theoretical receptive field; pass the shape or the inputs that the network takes."
-        )
-        raise
 
 
 def _batch(network: Network, input_shape: Sequence[int] | Tensor) -> Batch:
