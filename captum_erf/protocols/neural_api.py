@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..erfmap import ERFMap
+from ..summaries import SteppedRadiusMass, stepped_radius_mass
 from ..summaries.arrays import FloatArray
-from ..summaries.sizes import RadiusMass, margins, radius_mass, second_moments
+from ..summaries.sizes import margins, second_moments
 from ..text import line, number
 from .protocol import WIDTH, Protocol, ProtocolReport, known_trf, trf_words
 
@@ -83,8 +84,8 @@ def _middle(values: FloatArray) -> list[float]:
     return [(length - 1) / 2 for length in values.shape]
 
 
-def _curve(values: FloatArray) -> RadiusMass:
-    return radius_mass(values, _middle(values))
+def _curve(values: FloatArray) -> SteppedRadiusMass:
+    return stepped_radius_mass(values, _middle(values))
 
 
 NEURAL_API = Protocol({"channel": 0, "magnitude": "abs"}, NeuralAPIReport, central=True)

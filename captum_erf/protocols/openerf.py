@@ -34,7 +34,7 @@ def rectified_mean(gradient: Tensor) -> Tensor:
 
 def euclidean_shares(values: FloatArray, center: Sequence[float], radii: Sequence[float]) -> FloatArray:
     """Share of the map's sum within each Euclidean radius of a centre."""
-    curve = summaries.radius_mass(values, center, "euclidean")
+    curve = summaries.stepped_radius_mass(values, center, "euclidean")
     last = np.searchsorted(curve.radii, radii, side="right") - 1
     return np.where(last >= 0, curve.mass[last], 0.0)
 

@@ -179,7 +179,7 @@ class Protocol(Generic[R]):
         """
         recipe = {"channel": None, "magnitude": "abs", "neuron_selector": None} | field.recipe
         for key, wanted in {**self.settings, "neuron_selector": None}.items():
-            if recipe[key] not in (plain(wanted), _name_in_old_files(wanted)):
+            if recipe[key] != plain(wanted):
                 raise ValueError(
                     f"{self.name} needs {key} {plain(wanted)!r}, this field was measured with {recipe[key]!r}; measure "
                     f"it with protocols.{self.name}.aggregate(erf, dataloader)."
@@ -194,8 +194,3 @@ class Protocol(Generic[R]):
 
     def __repr__(self) -> str:
         return f"protocols.{self.name}"
-
-
-def _name_in_old_files(setting: Any) -> Any:
-    """The name that version 0.1 wrote into recipes for a function of ours."""
-    return f"captum_erf.protocols.{setting.__name__}" if callable(setting) else setting
