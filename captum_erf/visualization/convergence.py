@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
-from ..erfmap import ERFMap
-from ..result.report import number
+from ..result.mean_map import MeanMap
+from ..text import number
 from .curves import half_side
 from .scales import sequence
 from .sheet import Sheet, is_narrow
@@ -21,7 +21,7 @@ SAMPLE_SCALES = ("linear", "log")
 
 
 def convergence(
-    fields: Sequence[ERFMap],
+    fields: Sequence[MeanMap],
     *,
     scale: str | None = None,
     title: str | None = None,
@@ -61,7 +61,7 @@ def convergence(
         raise ValueError("There is no map to draw; pass the maps that compute() gave after some of the batches.")
     if scale not in (None, *SAMPLE_SCALES):
         raise ValueError(f"scale must be one of {', '.join(map(repr, SAMPLE_SCALES))}, or None, got {scale!r}.")
-    units: dict[str, list[ERFMap]] = {}
+    units: dict[str, list[MeanMap]] = {}
     for field in fields:
         units.setdefault(unit_words(field), []).append(field)
     if title is None:
@@ -83,7 +83,7 @@ def convergence(
     return sheet.root
 
 
-def _draw_course(axes: Axes, snapshots: Sequence[ERFMap], label: str, colour: Any, sheet: Sheet) -> None:
+def _draw_course(axes: Axes, snapshots: Sequence[MeanMap], label: str, colour: Any, sheet: Sheet) -> None:
     estimates = [field.estimate(half_side) for field in snapshots]
     counts = [field.num_samples for field in snapshots]
     values, errors = np.array(estimates, dtype=np.float64).T

@@ -11,10 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from ..erfmap import ERFMap
-from ..result.jackknife import delete_a_group
-from ..result.report import number
-from ..summaries import RadiusMass
+from ..result.mean_map import MeanMap
+from ..summaries import UndefinedStatistic
+from ..text import number
 
 Array = NDArray[np.float64]
 
@@ -23,26 +22,25 @@ INK = "#3b528b"
 SIDE = "side of the box around the unit centre [px]"
 
 
-def _mass(field: ERFMap) -> RadiusMass | None:
-    """None where the map has no shares of its mass, for it has negative values or none at all."""
-    try:
-        return field.radius_mass()
-    except ValueError:
-        return None
-
-
-def _course(mass: RadiusMass) -> tuple[Array, Array]:
-    """Sides of the box, and the share inside each."""
+def _course(field: MeanMap) -> tuple[Array, Array]:
+    """Sides of the box, and the share of the map inside each."""
+    mass = field.radius_mass()
     return 2 * mass.radii + 1, mass.mass
 
 
-def mass_box(field: ERFMap, share: float) -> tuple[tuple[float, float], ...] | None:
+def mass_box(field: MeanMap, share: float) -> tuple[tuple[float, float], ...] | None:
     """Per axis the edges of the box that holds a share of the map; None where the map has no shares."""
-    mass = _mass(field)
-    if mass is None:
+    try:
+        half = field.radius_mass().diameter(share) / 2
+    except UndefinedStatistic:
         return None
-    half = mass.diameter(share) / 2
     return tuple((middle - half, middle + half) for middle in field.center)
+
+
+def half_side(field: MeanMap) -> float:
+    """The side that holds half of the map, interpolated between those that occur."""
+    sides, mass = _course(field)
+    return float(np.interp(0.5, mass, sides))
 
 
 @dataclass(frozen=True)
@@ -55,19 +53,15 @@ class Curve:
     diameters: dict[float, tuple[float, float | None]]
 
     @classmethod
-    def of(cls, field: ERFMap) -> Curve | None:
-        """None where the map has no shares of its mass."""
-        whole = _mass(field)
-        if whole is None:
+    def of(cls, field: MeanMap) -> Curve | None:
+        """None where the map has no shares of its mass, for it has negative values or none at all."""
+        try:
+            sides, _ = _course(field)
+        except UndefinedStatistic:
             return None
-        rest = [_mass(other) for other in field.leave_one_out()]
-        without = [one for one in rest if one is not None] if None not in rest else []
-        diameters = {
-            share: (whole.diameter(share), delete_a_group([one.diameter(share) for one in without])) for share in SHARES
-        }
-        sides, mass = _course(whole)
-        errors = standard_errors([np.interp(sides, *_course(one)) for one in without])
-        return cls(sides, mass, errors, diameters)
+        mass, error = field.estimate(lambda field: np.interp(sides, *_course(field)))
+        values, errors = field.estimate(lambda field: {share: field.radius_mass().diameter(share) for share in SHARES})
+        return cls(sides, mass, error, {share: (values[share], errors[share]) for share in SHARES})
 
     def size(self, share: float) -> str:
         """The side that holds the share, with its error: ``107.0 ± 0.8``."""
@@ -76,9 +70,6 @@ class Curve:
     def words(self, share: float) -> str:
         return f"{100 * share:.0f} % of the map in {self.size(share)} px"
 
-    def mass_at(self, side: float) -> float:
-        return float(np.interp(side, self.sides, self.mass))
-
     def draw(self, axes: Axes, colour: Any, label: str | None = None, line: float = 1.4) -> None:
         axes.plot(self.sides, self.mass, color=colour, lw=line, label=label)
         if self.error is not None:
@@ -86,22 +77,14 @@ class Curve:
             axes.fill_between(self.sides, low, high, color=colour, alpha=0.35, lw=0)
 
 
-def name_mass(axes: Axes, fields: Sequence[ERFMap], shown: float) -> None:
+def has_errors(field: MeanMap) -> bool:
+    """Whether there are groups of samples to tell the errors from."""
+    return any(True for _ in field.leave_one_out())
+
+
+def name_mass(axes: Axes, fields: Sequence[MeanMap], shown: float) -> None:
     """Names the axes of mass curves, which end where the input ends, or with what is shown where that is small."""
     end = float(max(max(field.values.shape) for field in fields))
     axes.set(xlabel=SIDE, ylabel="share of the map inside", xlim=(0, shown if 2 * shown < end else end), ylim=(0, 1.02))
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     axes.grid(alpha=0.25, lw=0.5)
-
-
-def standard_errors(estimates: Sequence[Array]) -> Array | None:
-    """Standard errors of several numbers at once, from their values without each group."""
-    if len(estimates) < 2:
-        return None
-    return np.array([delete_a_group(column) for column in np.array(estimates).T], dtype=np.float64)
-
-
-def half_side(field: ERFMap) -> float:
-    """The side that holds half of the map, interpolated between those that occur."""
-    sides, mass = _course(field.radius_mass())
-    return float(np.interp(0.5, mass, sides))

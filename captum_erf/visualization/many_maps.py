@@ -12,8 +12,8 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure, FigureBase, SubFigure
 from matplotlib.ticker import MaxNLocator
 
-from ..erfmap import ERFMap
-from .curves import Curve, name_mass
+from ..result.mean_map import MeanMap
+from .curves import Curve, has_errors, name_mass
 from .one_map import BANDS, LINE_SHAPE, plot
 from .panels import (
     PLANES,
@@ -41,7 +41,7 @@ COLUMNS = {(True, True): 3, (True, False): 6, (False, True): 5, (False, False): 
 
 
 def plot_layers(
-    fields: Sequence[ERFMap],
+    fields: Sequence[MeanMap],
     *,
     labels: Sequence[str] | None = None,
     scale: str | float = "power",
@@ -119,11 +119,11 @@ def _columns(count: int, detailed: bool, narrow: bool) -> int:
     return math.ceil(count / math.ceil(count / COLUMNS[detailed, narrow]))
 
 
-def _caption(fields: Sequence[ERFMap], look: Look, detailed: bool) -> str:
+def _caption(fields: Sequence[MeanMap], look: Look, detailed: bool) -> str:
     planes = [field for field in fields if field.values.ndim > 1]
     scale = f", {look.scale.words}" if planes else ""
     small = detailed and any(needs_inset(field, look.window(field)) for field in planes)
-    banded = not is_signed(fields) and any(True for field in fields for _ in field.leave_one_out())
+    banded = not is_signed(fields) and any(map(has_errors, fields))
     return made_caption(
         fields,
         "Slices through the unit centre." if any(field.values.ndim == 3 for field in fields) else "",
@@ -134,7 +134,7 @@ def _caption(fields: Sequence[ERFMap], look: Look, detailed: bool) -> str:
     )
 
 
-def _draw_maps(sheet: Sheet, fields: Sequence[ERFMap], names: Sequence[str], columns: int, look: Look) -> None:
+def _draw_maps(sheet: Sheet, fields: Sequence[MeanMap], names: Sequence[str], columns: int, look: Look) -> None:
     part, detailed = sheet.parts[0], len(fields) <= DETAILED
     rows = math.ceil(len(fields) / columns)
     cells = list(part.subplots(rows, columns, squeeze=False).flat)
@@ -167,7 +167,7 @@ def _draw_maps(sheet: Sheet, fields: Sequence[ERFMap], names: Sequence[str], col
     sheet.fit(0, rows, shapes)
 
 
-def _draw_masses(sheet: Sheet, part: SubFigure, fields: Sequence[ERFMap], names: Sequence[str]) -> None:
+def _draw_masses(sheet: Sheet, part: SubFigure, fields: Sequence[MeanMap], names: Sequence[str]) -> None:
     axes, palette = part.subplots(), sequence(len(fields))
     detailed = len(fields) <= DETAILED
     short = fitting(names, 1.6, sheet.font)

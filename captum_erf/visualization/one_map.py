@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
 
-from ..erfmap import ERFMap
-from .curves import INK, SHARES, Curve, name_mass
+from ..result.mean_map import MeanMap
+from .curves import INK, SHARES, Curve, has_errors, name_mass
 from .panels import (
     MASS_LINES,
     PLANES,
@@ -32,7 +32,7 @@ from .panels import (
 )
 from .sheet import Sheet, is_narrow, legend, root_of, width_of
 from .words import caption as made_caption
-from .words import quantity, trf_words, unit_words
+from .words import trf_words, unit_words
 
 BANDS = "Bands: one standard error over samples."
 LINE_SHAPE = 0.62  # height over width of a map with one axis
@@ -40,7 +40,7 @@ ALONE = 4.2  # inches of a figure of a map without a curve
 
 
 def plot(
-    field: ERFMap,
+    field: MeanMap,
     *,
     scale: str | float = "power",
     cmap: Any = None,
@@ -119,7 +119,7 @@ def plot(
     return sheet.root
 
 
-def _draw_map(cells: Sequence[Axes], field: ERFMap, look: Look, window: Window, curve: Curve | None) -> list[Artist]:
+def _draw_map(cells: Sequence[Axes], field: MeanMap, look: Look, window: Window, curve: Curve | None) -> list[Artist]:
     """The map, or its slices, and the entries of their legend."""
     planes, fit = PLANES.get(field.values.ndim, ()), fitted(field)
     if not planes:
@@ -138,7 +138,7 @@ def _draw_map(cells: Sequence[Axes], field: ERFMap, look: Look, window: Window, 
 
 
 def draw_alone(
-    ax: Axes, field: ERFMap, look: Look, title: str | None, width: float | None, figure: FigureBase | None
+    ax: Axes, field: MeanMap, look: Look, title: str | None, width: float | None, figure: FigureBase | None
 ) -> Figure:
     """The map with its marks and its colour bar in axes of the user's."""
     if not isinstance(ax, Axes):
@@ -157,20 +157,20 @@ def draw_alone(
     return root_of(ax.figure)
 
 
-def one_caption(field: ERFMap, look: Look) -> str:
+def one_caption(field: MeanMap, look: Look) -> str:
     """What was measured, and how it is drawn."""
     plane = field.values.ndim > 1
     return made_caption(
         [field],
         "Slices through the unit centre." if field.values.ndim == 3 else "",
-        f"Colours: {quantity(field)} over its maximum, {look.scale.words}." if plane else "",
+        f"Colours: the map over its maximum, {look.scale.words}." if plane else "",
         "" if shows_trf(field, look.window(field)) else f"{trf_words(field)}.".capitalize(),
         "Shares of its mass are not defined, for it has negative values." if is_signed([field]) else "",
-        BANDS if Curve.of(field) is not None and any(True for _ in field.leave_one_out()) else "",
+        BANDS if not is_signed([field]) and has_errors(field) else "",
     )
 
 
-def _draw_mass(axes: Axes, field: ERFMap, curve: Curve, window: Window) -> None:
+def _draw_mass(axes: Axes, field: MeanMap, curve: Curve, window: Window) -> None:
     curve.draw(axes, INK)
     for share in SHARES:
         side, _ = curve.diameters[share]
@@ -182,7 +182,7 @@ def _draw_mass(axes: Axes, field: ERFMap, curve: Curve, window: Window) -> None:
         axes.axvline(max(trf.size), color=TRF, lw=1.4, path_effects=outline(1.4))
 
 
-def _name_axes(axes: Axes, field: ERFMap, plane: tuple[int, int]) -> None:
+def _name_axes(axes: Axes, field: MeanMap, plane: tuple[int, int]) -> None:
     names = "zyx"[-field.values.ndim :]
     across = [axis for axis in range(len(names)) if axis not in plane]
     axes.set(xlabel=f"{names[plane[1]]} [px]", ylabel=f"{names[plane[0]]} [px]")

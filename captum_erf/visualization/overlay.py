@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
-from ..erfmap import ERFMap
+from ..result.mean_map import MeanMap
 from .curves import Curve
 from .one_map import ALONE, draw_alone, one_caption
 from .panels import Look, colour_bar, draw_plane, handles, shape_of
@@ -16,7 +16,7 @@ from .words import unit_words
 
 
 def overlay(
-    field: ERFMap,
+    field: MeanMap,
     image: Any,
     *,
     scale: str | float = "power",

@@ -17,10 +17,10 @@ from matplotlib.patches import Ellipse, Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import ArrayLike, NDArray
 
-from ..erfmap import ERFMap
-from ..summaries.arrays import times
-from ..summaries.sizes import GaussianFit
-from .curves import INK, Curve, mass_box, standard_errors
+from ..result.mean_map import MeanMap
+from ..summaries import GaussianFit, UndefinedStatistic
+from ..text import number, times
+from .curves import INK, Curve, mass_box
 from .scales import LOG_FLOOR, Log, Scale, on_white, read_cmap, read_scale, ticks, transparent
 from .words import center_words, trf_words
 
@@ -48,23 +48,23 @@ class Look:
     image: Array | None
 
     @classmethod
-    def read(cls, fields: Sequence[ERFMap], scale: str | float, cmap: Any, zoom: str, image: Any) -> Look:
+    def read(cls, fields: Sequence[MeanMap], scale: str | float, cmap: Any, zoom: str, image: Any) -> Look:
         if zoom not in ZOOMS:
             raise ValueError(f"zoom must be one of {', '.join(map(repr, ZOOMS))}, got {zoom!r}.")
         read_cmap(cmap, False)
         return cls(read_scale(scale), cmap, zoom, None if image is None else read_image(image, fields))
 
-    def colours(self, fields: Sequence[ERFMap]) -> Colours:
+    def colours(self, fields: Sequence[MeanMap]) -> Colours:
         """The colours, and how a share of the maximum becomes one."""
         signed = is_signed(fields)
         cmap = read_cmap(self.cmap, signed)
         return cmap if self.image is None else transparent(cmap, signed), self.scale.norm(signed)
 
-    def window(self, field: ERFMap) -> Window:
+    def window(self, field: MeanMap) -> Window:
         return whole(field) if self.zoom == "input" else around_trf(field)
 
 
-def read_image(image: ArrayLike, fields: Sequence[ERFMap]) -> Array:
+def read_image(image: ArrayLike, fields: Sequence[MeanMap]) -> Array:
     """A photograph as grey values from 0 to 1, of the inputs' proportions."""
     detached = image.detach().cpu() if hasattr(image, "detach") else image
     pixels = np.asarray(detached, dtype=np.float64)
@@ -93,25 +93,25 @@ def read_image(image: ArrayLike, fields: Sequence[ERFMap]) -> Array:
 GREY = np.array([0.299, 0.587, 0.114])
 
 
-def is_signed(fields: Sequence[ERFMap]) -> bool:
+def is_signed(fields: Sequence[MeanMap]) -> bool:
     """Whether a map has negative values, so that colours must have a middle."""
     return any(float(field.values.min()) < 0 for field in fields)
 
 
-def fitted(field: ERFMap) -> GaussianFit | None:
+def fitted(field: MeanMap) -> GaussianFit | None:
     """The Gaussian fit; None where the map has none, or negative values, of which it says nothing."""
     try:
         return None if is_signed([field]) else field.gaussian_fit()
-    except ValueError:
+    except UndefinedStatistic:
         return None
 
 
-def whole(field: ERFMap) -> Window:
+def whole(field: MeanMap) -> Window:
     """The edges of the input along every axis."""
     return tuple((-0.5, length - 0.5) for length in field.values.shape)
 
 
-def around_trf(field: ERFMap) -> Window:
+def around_trf(field: MeanMap) -> Window:
     """The theoretical field with a margin, as far as it lies inside the input; all of it where that is most."""
     trf, edges = field.theoretical, whole(field)
     if trf is None or any(trf.global_axes):
@@ -142,7 +142,7 @@ def shape_of(window: Window, plane: Plane) -> float:
 
 def draw_plane(
     axes: Axes,
-    field: ERFMap,
+    field: MeanMap,
     plane: Plane,
     look: Look,
     window: Window,
@@ -170,7 +170,7 @@ def draw_plane(
         axes.add_artist(mark)
 
 
-def _marks(field: ERFMap, plane: Plane, fit: GaussianFit | None, line: float) -> list[Artist]:
+def _marks(field: MeanMap, plane: Plane, fit: GaussianFit | None, line: float) -> list[Artist]:
     row, column = plane
     found: list[Artist] = []
     trf = field.theoretical
@@ -204,7 +204,7 @@ def outline(line: float) -> list[Any]:
     return [patheffects.withStroke(linewidth=line + 1.0, foreground="black", alpha=0.75)]
 
 
-def nearest(field: ERFMap, axis: int) -> int:
+def nearest(field: MeanMap, axis: int) -> int:
     """The pixel nearest to the unit centre along an axis."""
     return int(np.clip(round(field.center[axis]), 0, field.values.shape[axis] - 1))
 
@@ -227,14 +227,14 @@ def _section(fit: GaussianFit, center: Sequence[float], plane: Plane, level: flo
     return {"xy": (x, y), "width": long, "height": short, "angle": float(np.degrees(np.arctan2(down, right)))}
 
 
-def needs_inset(field: ERFMap, window: Window) -> bool:
+def needs_inset(field: MeanMap, window: Window) -> bool:
     """Whether the core of a map is a small part of a window."""
     sides = zip(_core(field), window, strict=True)
     return all(stop - start <= SMALL * (1 + 2 * MARGIN) * (high - low) for (start, stop), (low, high) in sides)
 
 
 def draw_inset(
-    axes: Axes, field: ERFMap, plane: Plane, look: Look, window: Window, *, top: float | None = None, line: float = 1.0
+    axes: Axes, field: MeanMap, plane: Plane, look: Look, window: Window, *, top: float | None = None, line: float = 1.0
 ) -> None:
     """The core of a map that is a small part of what is shown, enlarged in the corner farthest from it."""
     if not needs_inset(field, window):
@@ -247,7 +247,7 @@ def draw_inset(
     inset.spines[:].set_color("white")
 
 
-def _core(field: ERFMap) -> Window:
+def _core(field: MeanMap) -> Window:
     """The box with 90 % of the map and a margin, or the theoretical field where that is smaller."""
     near, box = around_trf(field), mass_box(field, 0.9)
     if box is None:
@@ -260,7 +260,7 @@ def _widened(low: float, high: float) -> tuple[float, float]:
     return low - MARGIN * (high - low), high + MARGIN * (high - low)
 
 
-def shows_trf(field: ERFMap, window: Window) -> bool:
+def shows_trf(field: MeanMap, window: Window) -> bool:
     """Whether an edge of the theoretical field lies within a window."""
     trf = field.theoretical
     if trf is None:
@@ -269,13 +269,13 @@ def shows_trf(field: ERFMap, window: Window) -> bool:
     return any(not every and (low < a - 0.5 < high or low < b - 0.5 < high) for a, b, every, (low, high) in sides)
 
 
-def draw_line(axes: Axes, field: ERFMap, look: Look, window: Window, fit: GaussianFit | None = None) -> None:
+def draw_line(axes: Axes, field: MeanMap, look: Look, window: Window, fit: GaussianFit | None = None) -> None:
     """A map with one axis, its standard error, and all marks; linear unless the scale is logarithmic."""
     peak = np.abs(field.values).max() or 1.0
     places = np.arange(len(field.values))
     line = field.values / peak
     axes.plot(places, line, color=INK, lw=1.0)
-    error = standard_errors([other.values / peak for other in field.leave_one_out()])
+    _, error = field.estimate(lambda field: field.values / peak)
     if error is not None:
         axes.fill_between(places, line - error, line + error, color=INK, alpha=0.3, lw=0)
     trf = field.theoretical
@@ -310,14 +310,14 @@ def colour_bar(axes: Axes, colours: Colours, label: str = "") -> Axes:
     return place
 
 
-def handles(field: ERFMap, window: Window, fit: GaussianFit | None, curve: Curve | None) -> list[Artist]:
+def handles(field: MeanMap, window: Window, fit: GaussianFit | None, curve: Curve | None) -> list[Artist]:
     """Legend entries of a slice's marks, with their sizes."""
     sizes = {} if curve is None else {share: curve.words(share) for share in MASS_LINES}
     gaussian = None if fit is None else f"1 and 2 sigma of the {fit_words(fit)}"
     return _entries(trf_words(field) if shows_trf(field, window) else None, sizes, gaussian, center_words(field))
 
 
-def shared_handles(fields: Sequence[ERFMap], windows: Sequence[Window]) -> list[Artist]:
+def shared_handles(fields: Sequence[MeanMap], windows: Sequence[Window]) -> list[Artist]:
     """Legend entries for several maps: of the marks that are to be seen on one of them."""
     sizes = {} if is_signed(fields) else {share: f"box with {100 * share:.0f} % of the map" for share in MASS_LINES}
     seen = any(shows_trf(field, window) for field, window in zip(fields, windows, strict=True))
@@ -337,4 +337,4 @@ def _entry(colour: str, dashes: Any, label: str) -> Line2D:
 
 
 def fit_words(fit: GaussianFit) -> str:
-    return f"Gaussian fit ({', '.join(f'{sigma:.1f}' for sigma in fit.sigmas)} px, R² {fit.r2:.3f})"
+    return f"Gaussian fit ({number(list(fit.sigmas))} px, R² {number(fit.r2, digits=3)})"

@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
-from ..erfmap import ERFMap
-from .curves import Curve
+from ..result.mean_map import MeanMap
+from .curves import Curve, has_errors
 from .many_maps import INSETS, maps_height
 from .one_map import LINE_SHAPE
 from .panels import (
@@ -42,16 +42,16 @@ class Table:
     """Rows of labelled maps; ``columns`` are the labels above, where all rows have the same."""
 
     labels: list[str]
-    cells: list[list[tuple[str, ERFMap]]]
+    cells: list[list[tuple[str, MeanMap]]]
 
     @classmethod
     def read(cls, rows: Rows) -> Table:
         """From a dict of rows or a list of them, each a dict of labelled maps or a list of maps."""
         named = isinstance(rows, Mapping)
-        if isinstance(rows, (str, ERFMap)) or not isinstance(rows, (Mapping, Sequence)):
+        if isinstance(rows, (str, MeanMap)) or not isinstance(rows, (Mapping, Sequence)):
             raise TypeError(f"rows must be a dict or list of rows of maps, got {type(rows).__name__}.")
         parts = list(rows.values()) if isinstance(rows, Mapping) else list(rows)
-        if parts and all(isinstance(part, ERFMap) for part in parts):
+        if parts and all(isinstance(part, MeanMap) for part in parts):
             parts, named = [rows], False
         if not parts or not all(len(part) for part in parts):
             raise ValueError("There is no map to draw; pass a dict or list of rows, each with a map or more.")
@@ -59,7 +59,7 @@ class Table:
         return cls([str(label) for label in rows] if named else _weights(cells), cells)
 
     @property
-    def fields(self) -> list[ERFMap]:
+    def fields(self) -> list[MeanMap]:
         return [field for row in self.cells for _, field in row]
 
     @property
@@ -72,11 +72,11 @@ class Table:
         return len({tuple(label for label, _ in row) for row in self.cells}) == 1
 
 
-def _row(part: Any) -> list[tuple[str, ERFMap]]:
-    if isinstance(part, (str, ERFMap)) or not isinstance(part, (Mapping, Sequence)):
+def _row(part: Any) -> list[tuple[str, MeanMap]]:
+    if isinstance(part, (str, MeanMap)) or not isinstance(part, (Mapping, Sequence)):
         raise TypeError(f"a row must be a dict of labelled maps or a list of maps, got {type(part).__name__}.")
     row = [(str(label), field) for label, field in part.items()] if isinstance(part, Mapping) else _named(part)
-    wrong = [type(field).__name__ for _, field in row if not isinstance(field, ERFMap)]
+    wrong = [type(field).__name__ for _, field in row if not isinstance(field, MeanMap)]
     if wrong:
         raise TypeError(
             f"rows must hold maps (ERFMap), got {wrong[0]}; a list of layers' maps is what plot_layers draws."
@@ -85,13 +85,13 @@ def _row(part: Any) -> list[tuple[str, ERFMap]]:
 
 
 def _named(part: Sequence[Any]) -> list[tuple[str, Any]]:
-    names = [model_name(field) if isinstance(field, ERFMap) else "" for field in part]
+    names = [model_name(field) if isinstance(field, MeanMap) else "" for field in part]
     if len(set(names)) < len(names):
         names = [f"{name} {layer_name(field)}" if name else "" for name, field in zip(names, part, strict=True)]
     return list(zip(names, part, strict=True))
 
 
-def _weights(cells: Sequence[Sequence[tuple[str, ERFMap]]]) -> list[str]:
+def _weights(cells: Sequence[Sequence[tuple[str, MeanMap]]]) -> list[str]:
     """What the weights of a row are, where the recipes tell and all agree."""
     found = [{weights_name(field) for _, field in row} for row in cells]
     return [next(iter(names)) or "" if len(names) == 1 else "" for names in found]
@@ -160,10 +160,10 @@ def plot_models(
     return sheet.root
 
 
-def _caption(fields: Sequence[ERFMap], look: Look, shared: bool) -> str:
+def _caption(fields: Sequence[MeanMap], look: Look, shared: bool) -> str:
     each = "Maps as shares of their own sums, over the largest of all" if shared else "Each map over its own maximum"
     beneath = "Beneath: sides in px of the boxes that hold 50 % and 90 % of the map"
-    error = any(True for field in fields for _ in field.leave_one_out())
+    error = any(map(has_errors, fields))
     small = any(needs_inset(field, window) for field, window in zip(fields, _windows(fields, look), strict=True))
     return made_caption(
         fields,
@@ -207,7 +207,7 @@ def _draw(sheet: Sheet, table: Table, look: Look, shared: bool, across: int, blo
     sheet.fit(0, rows, shapes)
 
 
-def _draw_map(axes: Axes, field: ERFMap, look: Look, window: Window, top: float | None) -> float:
+def _draw_map(axes: Axes, field: MeanMap, look: Look, window: Window, top: float | None) -> float:
     planes = PLANES.get(field.values.ndim)
     if planes is None:
         draw_line(axes, field, look, window)
@@ -223,7 +223,7 @@ def _short(labels: Sequence[str], width: float, size: float) -> dict[str, str]:
     return dict(zip(distinct, fitting(distinct, width, size), strict=True))
 
 
-def _tops(fields: Sequence[ERFMap], shared: bool) -> list[float | None]:
+def _tops(fields: Sequence[MeanMap], shared: bool) -> list[float | None]:
     """What is the end of the colour scale in each map's own values; None is its maximum."""
     if not shared:
         return [None] * len(fields)
@@ -232,13 +232,13 @@ def _tops(fields: Sequence[ERFMap], shared: bool) -> list[float | None]:
     return [largest * whole for whole in sums]
 
 
-def _windows(fields: Sequence[ERFMap], look: Look) -> list[Window]:
+def _windows(fields: Sequence[MeanMap], look: Look) -> list[Window]:
     windows = [look.window(field) for field in fields]
     alike = len({field.values.shape for field in fields}) == 1
     return [joined(windows)] * len(windows) if alike else windows
 
 
-def _sizes(field: ERFMap, room: float) -> str:
+def _sizes(field: MeanMap, room: float) -> str:
     curve = Curve.of(field)
     if curve is None:
         return ""

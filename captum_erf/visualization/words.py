@@ -8,33 +8,33 @@ from collections.abc import Iterable, Sequence
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
-from ..erfmap import ERFMap
-from ..result.report import MAGNITUDE_WORDS, channel_words
-from ..summaries.arrays import times
+from ..result.mean_map import MeanMap
+from ..result.report import channel_words, magnitude_words
+from ..text import box_size, listed, times
 
 UNBROKEN = re.compile(r"\(?\d+(?:(?: x |, )\d+)+\S*|\d+ %\S*|± \S+|\S+")  # words, and what is never cut by a line's end
 
 
-def unit_words(field: ERFMap) -> str:
+def unit_words(field: MeanMap) -> str:
     """The unit: ``layer4, unit (3, 3) of 7 x 7``."""
     return layer_name(field) if field.position is None else f"{layer_name(field)}, {_unit_of(field)}"
 
 
-def _unit_of(field: ERFMap) -> str:
+def _unit_of(field: MeanMap) -> str:
     return f"unit {_place(field)} of {times(field.grid or ())}"
 
 
-def _place(field: ERFMap) -> str:
+def _place(field: MeanMap) -> str:
     place = ", ".join(map(str, field.position or ()))
     return f"({place})" if len(field.position or ()) > 1 else place
 
 
-def layer_name(field: ERFMap) -> str:
+def layer_name(field: MeanMap) -> str:
     """The layer's name; ``layer 5`` where it is only a number."""
     return f"layer {field.layer}" if field.layer.isdigit() else field.layer or "the network"
 
 
-def layer_names(fields: Sequence[ERFMap]) -> list[str]:
+def layer_names(fields: Sequence[MeanMap]) -> list[str]:
     """Names of the layers, with the unit where a layer occurs more than once."""
     layers = [layer_name(field) for field in fields]
     return [
@@ -43,13 +43,13 @@ def layer_names(fields: Sequence[ERFMap]) -> list[str]:
     ]
 
 
-def model_name(field: ERFMap) -> str:
+def model_name(field: MeanMap) -> str:
     """The network's name; of a class, its last part."""
     name = str(field.recipe.get("model") or "the network")
     return name if "/" in name or ":" in name else name.rsplit(".", 1)[-1]
 
 
-def weights_name(field: ERFMap) -> str | None:
+def weights_name(field: MeanMap) -> str | None:
     """The weights in few words; None where the recipe does not tell."""
     weights = field.recipe.get("weights")
     return None if weights is None else str(weights).split(", not ")[0]
@@ -103,18 +103,18 @@ def wrapped(text: str, width: float, size: float) -> str:
     return "\n".join(filter(None, lines))
 
 
-def title_of(fields: Sequence[ERFMap]) -> str:
+def title_of(fields: Sequence[MeanMap]) -> str:
     """The title of several maps: of which network, where all are of one."""
     models = {model_name(field) for field in fields if field.recipe.get("model")}
     return f"Effective receptive fields of {models.pop()}" if len(models) == 1 else "Effective receptive fields"
 
 
-def caption(fields: Sequence[ERFMap], *sentences: str) -> str:
+def caption(fields: Sequence[MeanMap], *sentences: str) -> str:
     """What was measured, on what and how it is drawn: enough to read the figure by itself."""
     return " ".join([_subject(fields), _measured(fields), *filter(None, sentences)])
 
 
-def _subject(fields: Sequence[ERFMap]) -> str:
+def _subject(fields: Sequence[MeanMap]) -> str:
     models = list(dict.fromkeys(map(model_name, fields)))
     weights = each(weights_name(field) for field in fields)
     words = f"weights: {weights}" if weights else "weights not recorded"
@@ -124,19 +124,19 @@ def _subject(fields: Sequence[ERFMap]) -> str:
     return f"{'; '.join(units)}; {words}."
 
 
-def _units(fields: Sequence[ERFMap]) -> str:
+def _units(fields: Sequence[MeanMap]) -> str:
     if len({field.layer for field in fields}) > 4:
         return f"{len(fields)} layers, {each(_unit(field) for field in fields if field.position is not None)}"
     return "; ".join(dict.fromkeys(map(unit_words, fields)))
 
 
-def _unit(field: ERFMap) -> str:
+def _unit(field: MeanMap) -> str:
     central = field.position == tuple(length // 2 for length in field.grid or ())
     return "the centre unit of each" if central else _unit_of(field)
 
 
-def _measured(fields: Sequence[ERFMap]) -> str:
-    what = each(_magnitude(field) for field in fields)
+def _measured(fields: Sequence[MeanMap]) -> str:
+    what = each(magnitude_words(field.recipe) for field in fields)
     samples = each(str(field.num_samples) for field in fields)
     return (
         f"{what[0].upper()}{what[1:]} over {samples} samples ({_images(fields)}); "
@@ -144,19 +144,9 @@ def _measured(fields: Sequence[ERFMap]) -> str:
     )
 
 
-def _images(fields: Sequence[ERFMap]) -> str:
+def _images(fields: Sequence[MeanMap]) -> str:
     """What the samples are of, as the command line records it, else their size."""
     return each(str(field.recipe.get("images") or f"of {times(field.values.shape)}") for field in fields)
-
-
-def _magnitude(field: ERFMap) -> str:
-    magnitude = field.recipe.get("magnitude", "abs")
-    return MAGNITUDE_WORDS.get(magnitude, f"magnitude {magnitude}")
-
-
-def quantity(field: ERFMap) -> str:
-    """What a map's values are."""
-    return _magnitude(field)
 
 
 def each(words: Iterable[str | None]) -> str:
@@ -165,7 +155,7 @@ def each(words: Iterable[str | None]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def trf_words(field: ERFMap) -> str:
+def trf_words(field: MeanMap) -> str:
     """The theoretical field, and how much of it lies outside the picture."""
     size = trf_size(field)
     if size is None:
@@ -173,28 +163,26 @@ def trf_words(field: ERFMap) -> str:
     return f"theoretical field{':' if size == 'global' else ''} {size}{_outside(field, ' of it outside the input')}"
 
 
-def trf_short(field: ERFMap) -> str:
+def trf_short(field: MeanMap) -> str:
     """The theoretical field in two or three words."""
     size = trf_size(field)
     return "no TRF" if size is None else f"TRF {size}{_outside(field, ' outside')}"
 
 
-def trf_size(field: ERFMap) -> str | None:
+def trf_size(field: MeanMap) -> str | None:
     trf = field.theoretical
     if trf is None:
         return None
     if trf.is_global:
         return "global"
-    sides = ["global" if all_of_it else str(side) for side, all_of_it in zip(trf.size, trf.global_axes, strict=True)]
-    bound = "at least " if trf.is_clipped else ""
-    return f"{bound}{' x '.join(sides if len(set(sides)) > 1 else sides[:1])} px"
+    return f"{box_size(trf, short=True)} px"
 
 
-def _outside(field: ERFMap, words: str) -> str:
+def _outside(field: MeanMap, words: str) -> str:
     trf = field.theoretical
     known = trf is not None and trf.outside is not None and trf.outside >= 0.005 and not trf.is_global
     return f", {100 * trf.outside:.0f} %{words}" if known and trf is not None and trf.outside else ""
 
 
-def center_words(field: ERFMap) -> str:
-    return f"unit centre ({', '.join(f'{value:.4g}' for value in field.center)})"
+def center_words(field: MeanMap) -> str:
+    return f"unit centre ({listed(field.center)})"
