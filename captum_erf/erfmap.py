@@ -136,8 +136,8 @@ class ERFMap(MeanMap):
         except Exception as error:
             raise ValueError(f"{path} is no file that ERFMap.save wrote, or a damaged one: {error}.") from error
         raise ValueError(
-            f"{path} has schema version {header['version']}, this captum-erf reads versions 2 and {FILE_VERSION}; install the "
-            "captum-erf that wrote it, or measure again."
+            f"{path} has schema version {header['version']}, this captum-erf reads versions 2 and {FILE_VERSION}; "
+            "install the captum-erf that wrote it, or measure again."
         )
 
     @classmethod

@@ -6,6 +6,7 @@ Definitions follow Luo et al., "Understanding the Effective Receptive Field in D
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -286,7 +287,7 @@ class MeanMap:
             True
         """
         self.groups.check_paired(other.groups)
-        value, without = self.replicates(lambda *pair: _combined(np.subtract, *map(statistic, pair)), other)
+        value, without = self.replicates(lambda *pair: _combined(operator.sub, *map(statistic, pair)), other)
         return value, standard_error(value, without)
 
     def ratio(self, other: Self, statistic: Callable[[Self], Any]) -> tuple[Any, Any]:
@@ -302,7 +303,7 @@ class MeanMap:
         """
         self.groups.check_paired(other.groups)
         value, without = self.replicates(lambda *pair: _combined(_log_ratio, *map(statistic, pair)), other)
-        return value if value is None else np.exp(value), standard_error(value, without)
+        return (None, None) if value is None else (np.exp(value).tolist(), standard_error(value, without))
 
     def replicates(self, statistic: Callable[..., Any], *others: Self) -> tuple[Any, list[Any]]:
         """A statistic of the map, and its values without each group; of several maps without the same group in all."""

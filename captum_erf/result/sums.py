@@ -216,9 +216,9 @@ class GroupSums:
 
     def finished(self, size: tuple[int, ...]) -> Groups:
         """A copy of the sums so far, of inputs of that size."""
-        numbers = (self.counts, self.dead, self.squares, self.prints)
-        sums, *rest = (item.numpy().copy() for item in (self.sums.cpu().double(), *numbers))
-        return Groups(sums, *rest, self.region, size, self.num_nonfinite)
+        numbers = (self.sums.cpu().double(), self.counts, self.dead, self.squares, self.prints)
+        sums, counts, dead, squares, prints = (item.numpy().copy() for item in numbers)
+        return Groups(sums, counts, dead, squares, prints, self.region, size, self.num_nonfinite)
 
     def _cover(self, region: Region) -> None:
         wider = region if 0 in self.region.shape else self.region.joined(region)
