@@ -1,7 +1,8 @@
 """Places to crop: where on the way through a network a unit needs only a part of what is there.
 
-Modules qualify through whose output every path from the input to the unit leads. What the unit needs of an output is
-the box in which its gradient is not zero: of one sample only, so that a proof has to follow (see
+Modules qualify through whose output every path from the input to the unit leads, and those that open a branch which
+another module closes: what a branch's part does not hold is put back as zeros at its end. What the unit needs of an
+output is the box in which its gradient is not zero: of one sample only, so that a proof has to follow (see
 :mod:`captum_erf.geometry.pyramids`). A part must start where the grids of all that follows still fall on the same
 places, at a multiple of the coarsest stride from there on.
 """
@@ -15,13 +16,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
+from itertools import takewhile
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import Node
 from torch.nn import Module
 
 from ..network.layouts import fits_input
-from ..network.traces import Handed, paths, traced
+from ..network.traces import Handed, Paths, traced
 from .region import Region
 
 Run = Callable[[Tensor], list[Tensor]]
@@ -39,6 +42,7 @@ class Place:
         stride (tuple[Fraction, ...]): Steps in it from one unit of the layer to the next.
         step (tuple[int, ...]): Crops start at multiples of this.
         work (float): Of the pass up to here.
+        end (Place, optional): What closes the branch in which it lies; None where every path leads through it.
     """
 
     module: Module
@@ -48,12 +52,14 @@ class Place:
     stride: tuple[Fraction, ...]
     step: tuple[int, ...]
     work: float
+    end: Place | None = None
 
     def grown(self, steps: int) -> Place:
         """The place with more of it taken for needed, on either side."""
         low = [max(start - steps * step, 0) for start, step in zip(self.needed.offset, self.step, strict=True)]
         stops = zip(self.needed.stop, self.step, self.size, strict=True)
-        return replace(self, needed=Region.between(low, [min(s + steps * step, size) for s, step, size in stops]))
+        high = [min(stop + steps * step, size) for stop, step, size in stops]
+        return replace(self, needed=Region.between(low, high), end=self.end and self.end.grown(steps))
 
     def in_whole_steps(self) -> Place:
         """The place with what is needed ending at a multiple of the step, as decoders that join scales want it."""
@@ -99,39 +105,66 @@ class Trace:
             self.outputs = run(self.leaf)
         self.size = tuple(sample.shape[2:])
 
-    def look(self, number: int, layer: Module, unit: tuple[int, ...], scalar: Scalar) -> View:
-        """What the sample shows of a unit of one of the layers, which is the output of the module ``layer``."""
+    def look(
+        self, number: int, layer: Module, unit: tuple[int, ...], scalar: Scalar, strides: Sequence[float] = ()
+    ) -> View:
+        """
+        What the sample shows of a unit of one of the layers.
+
+        Args:
+            number (int): Which of the layers.
+            layer (Module): It itself.
+            unit (tuple[int, ...]): The unit's index.
+            scalar (Callable): What the gradient is of.
+            strides (Sequence[float]): Per axis, input steps from one unit to the next, where they are known.
+        """
         output = self.outputs[number]
-        found = paths(output, self.leaf)
-        on_the_way = [handed for handed in self.handed if handed.node in found.nodes]
+        graph = Paths.between(output, self.leaf)
+        on_the_way = [handed for handed in self.handed if handed.node in set(graph.nodes)]
         if not on_the_way:
             raise ValueError("no module hands over a tensor on the way to the unit")
         own = max((n for n, handed in enumerate(on_the_way) if handed.module is layer), default=len(on_the_way) - 1)
         last = on_the_way[own]
         before = [handed for handed in on_the_way[:own] if handed.node is not last.node]
         runs = Counter(handed.module for handed in self.handed[: self.handed.index(last) + 1])
-        candidates: dict[object, Handed] = {}
+        once: dict[Node, Handed] = {}
         for handed in before:
-            if handed.node in found.dominators and runs[handed.module] == 1 and self._axes(handed):
-                candidates.setdefault(handed.node, handed)
-        steps = self._coarsest(before, output)
+            if runs[handed.module] == 1 and self._axes(handed):
+                once.setdefault(handed.node, handed)
         values = output[(slice(None), slice(None), *unit)]
+        gradient, needed = self._needed(scalar(values), None, once.values())
+        grids = _Grids(self, before, tuple(output.shape[2:]), strides)
+        ends = self._ends(graph, once)
 
-        def places(needed: dict[Handed, Region]) -> list[Place]:
-            grid = tuple(output.shape[2:])
+        def places(boxes: dict[Handed, Region]) -> list[Place]:
+            found = {handed: grids.place(handed, boxes[handed]) for handed in once.values() if handed in boxes}
+            closed = {handed: found.get(end) for handed, end in ends.items() if end is not None}
             return [
-                self._place(handed, needed[handed], steps[handed], grid)
-                for handed in candidates.values()
-                if handed in needed
+                replace(place, end=closed.get(handed))
+                for handed, place in found.items()
+                if handed in ends and (ends[handed] is None or _fits(place, closed[handed]))
             ]
 
         def widened() -> list[Place]:
-            wired = self._needed(values, torch.full_like(values, torch.nan), candidates.values())[1]
+            wired = self._needed(values, torch.full_like(values, torch.nan), once.values())[1]
             joined = {handed: box.joined(wired.get(handed, box)) for handed, box in needed.items()}
             return places(wired | joined)
 
-        gradient, needed = self._needed(scalar(values), None, candidates.values())
         return View(values.detach(), gradient, last.work, places(needed), widened)
+
+    def _ends(self, graph: Paths, once: dict[Node, Handed]) -> dict[Handed, Handed | None]:
+        """Outputs at which a pass may be cropped, with the output that closes the branch; None outside branches."""
+        dominators = graph.dominators
+        ends: dict[Handed, Handed | None] = {}
+        for node, handed in once.items():
+            if node in dominators:
+                ends[handed] = None
+                continue
+            inside = takewhile(lambda end: end not in dominators, graph.ends(node))
+            for end in inside:
+                if end in once:
+                    ends[handed] = once[end]
+        return ends
 
     def _needed(
         self, scalars: Tensor, weights: Tensor | None, candidates: Iterable[Handed]
@@ -159,25 +192,50 @@ class Trace:
         is_last = fits_input(shape[1:-1], self.size) and not fits_input(shape[2:], self.size)
         return tuple(range(1, dims + 1) if is_last else range(2, dims + 2))
 
-    def _lengths(self, handed: Handed) -> tuple[int, ...]:
-        return tuple(handed.shape[axis] for axis in self._axes(handed))
 
-    def _coarsest(self, before: Sequence[Handed], output: Tensor) -> dict[Handed, tuple[int, ...]]:
-        """Per axis, for each output, how many of its steps the coarsest grid from there on takes at once."""
-        steps: dict[Handed, tuple[int, ...]] = {}
-        smallest = tuple(output.shape[2:])
+class _Grids:
+    """How the grids of outputs on the way to a layer lie over each other."""
+
+    def __init__(
+        self, trace: Trace, before: Sequence[Handed], grid: tuple[int, ...], strides: Sequence[float]
+    ) -> None:
+        self.trace, self.grid = trace, grid
+        self.strides = [int(s) if float(s).is_integer() else 0 for s in strides] or [0] * len(grid)
+        self.smallest: dict[Handed, tuple[int, ...]] = {}  # of the grids from there on
+        smallest = grid
         for handed in reversed(before):
-            lengths = self._lengths(handed)
-            if lengths:
-                smallest = tuple(map(min, smallest, lengths))
-                steps[handed] = tuple(int(_ratio(long, short)) for long, short in zip(lengths, smallest, strict=True))
-        return steps
+            if trace._axes(handed):
+                smallest = tuple(map(min, smallest, self._lengths(handed)))
+                self.smallest[handed] = smallest
 
-    def _place(self, handed: Handed, needed: Region, steps: tuple[int, ...], grid: tuple[int, ...]) -> Place:
+    def place(self, handed: Handed, needed: Region) -> Place:
+        """The place at which an output may be cropped, in a branch or not."""
         lengths = self._lengths(handed)
-        stride = tuple(map(_ratio, lengths, grid))
-        step = tuple(math.lcm(own, per_unit.numerator) for own, per_unit in zip(steps, stride, strict=True))
-        return Place(handed.module, self._axes(handed), lengths, needed, stride, step, handed.work)
+        stride = tuple(map(_stride, lengths, self.grid, self.strides))
+        step = tuple(map(_step, lengths, self.smallest[handed], stride))
+        return Place(handed.module, self.trace._axes(handed), lengths, needed, stride, step, handed.work)
+
+    def _lengths(self, handed: Handed) -> tuple[int, ...]:
+        return tuple(handed.shape[axis] for axis in self.trace._axes(handed))
+
+
+def _fits(place: Place, end: Place | None) -> bool:
+    """Whether a branch closes on the grid on which it is cropped."""
+    return end is not None and (place.stride, place.axes) == (end.stride, end.axes) and place != end
+
+
+def _stride(length: int, grid: int, whole: int) -> Fraction:
+    """Steps from one unit to the next, which divide those in the input; sizes alone tell them only about."""
+    if length < grid or not whole:
+        return _ratio(length, grid)
+    divisors = [number for number in range(1, whole + 1) if whole % number == 0]
+    return Fraction(min(divisors, key=lambda number: abs(math.log(number * grid / length))))
+
+
+def _step(length: int, smallest: int, stride: Fraction) -> int:
+    """Steps that the coarsest grid takes at once, in whole ones of the layer."""
+    unit = stride.numerator
+    return unit * max(1, round(_ratio(length, smallest) / unit))
 
 
 def box_of(gradient: Tensor, axes: Sequence[int]) -> Region | None:
@@ -192,7 +250,7 @@ def box_of(gradient: Tensor, axes: Sequence[int]) -> Region | None:
         Region(offset=(2, 3), shape=(1, 2))
     """
     others = [axis for axis in range(gradient.ndim) if axis not in axes]
-    seen = torch.linalg.vector_norm(gradient, torch.inf, others) != 0
+    seen = gradient.abs().amax(others) != 0
     rows = [
         seen.any([other for other in range(seen.ndim) if other != axis]).nonzero().flatten().tolist()
         if seen.ndim > 1

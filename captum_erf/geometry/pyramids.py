@@ -12,15 +12,18 @@ others stay.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import groupby
+from operator import attrgetter, sub
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Module
 
-from ..network.crops import Crop, blanking, cropping
+from ..network.crops import Crop, Detour, Step, blanking, cropping
 from .places import Place, Scalar, View, box_of
 from .region import Region
 
@@ -36,59 +39,107 @@ class Pyramid:
     Crops on the way to a unit.
 
     Attributes:
-        crops (tuple[Crop, ...]): In the order in which their modules run.
-        index (tuple[int, ...]): The unit's, in the grid that the crops leave.
-        work (float): Of a forward pass with the crops.
+        steps (tuple[Crop | Detour, ...]): In the order in which their modules run.
+        index (tuple[int, ...]): The unit's, in the grid that they leave.
+        work (float): Of a forward pass with them.
     """
 
-    crops: tuple[Crop, ...]
+    steps: tuple[Step, ...]
     index: tuple[int, ...]
     work: float
 
     @property
-    def kind(self) -> tuple[tuple[Module, tuple[int, ...]], ...]:
+    def kind(self) -> tuple[Any, ...]:
         """Pyramids of one kind can share a pass."""
-        return tuple((crop.module, crop.shape) for crop in self.crops)
+        detours = [step if isinstance(step, Detour) else Detour((step,), step.module, step.size) for step in self.steps]
+        return tuple((d.end, *((crop.module, crop.shape) for crop in d.crops)) for d in detours)
 
 
 def pyramid_of(places: Sequence[Place], unit: tuple[int, ...], work: float) -> Pyramid:
     """The pyramid that crops at each of the places; ``work`` is that of the pass without crops."""
-    crops: list[Crop] = []
-    done, total, alive = 0.0, 0.0, 1.0
-    moved = (Fraction(0),) * len(unit)
-    for place, start in zip(places, _starts(places, unit), strict=True):
-        shape = tuple(stop - first for stop, first in zip(place.needed.stop, start, strict=True))
-        before = tuple(int(units * stride) for units, stride in zip(moved, place.stride, strict=True))
-        crops.append(Crop(place.module, place.axes, place.size, start, shape, before))
-        moved = tuple(first / stride for first, stride in zip(start, place.stride, strict=True))
-        total += alive * (place.work - done)
-        done, alive = place.work, math.prod(shape) / math.prod(place.size)
-    index = tuple(int(u - units) for u, units in zip(unit, moved, strict=True))
-    return Pyramid(tuple(crops), index, total + alive * (work - done))
+    steps: list[Step] = []
+    spent = _Spent()
+    outside = (Fraction(0),) * len(unit)
+    starts = dict(zip(places, _starts(places, unit), strict=True))
+    for end, group in groupby(places, attrgetter("end")):
+        crops, inside = [], outside
+        for place in group:
+            start = starts[place]
+            moved = tuple(int(units * stride) for units, stride in zip(inside, place.stride, strict=True))
+            shape = tuple(map(sub, place.needed.stop, start))
+            crops.append(Crop(place.module, place.axes, place.size, start, shape, moved))
+            inside = _units(start, place)
+            spent.crop(place, math.prod(shape) / math.prod(place.size))
+        if end is None:
+            steps.extend(crops)
+            outside = inside
+        else:
+            steps.append(Detour(tuple(crops), end.module, end.size))
+    index = tuple(int(u - units) for u, units in zip(unit, outside, strict=True))
+    return Pyramid(tuple(steps), index, spent.until(work))
+
+
+class _Spent:
+    """Work of a pass with crops, as far as it is known: what is alive of an activation is what there is to work on."""
+
+    def __init__(self) -> None:
+        self.outside = self.alive = 1.0
+        self.branch: Place | None = None
+        self.done = self.total = 0.0
+
+    def until(self, work: float) -> float:
+        """What has been spent where a pass without crops has done so much work."""
+        if self.branch is not None and work >= self.branch.work:
+            self._add(self.branch.work)
+            self.alive, self.branch = self.outside, None
+        self._add(work)
+        return self.total
+
+    def crop(self, place: Place, share: float) -> None:
+        """From the place on, only a share is alive."""
+        self.until(place.work)
+        self.alive, self.branch = share, place.end
+        if place.end is None:
+            self.outside = share
+
+    def _add(self, work: float) -> None:
+        self.total += self.alive * (work - self.done)
+        self.done = work
 
 
 def _starts(places: Sequence[Place], unit: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Where each crop starts: nowhere behind the crops after it, in units of the layer, nor behind the unit."""
     starts: list[tuple[int, ...]] = []
-    latest = tuple(map(Fraction, unit))
+    outside = inside = tuple(map(Fraction, unit))
+    branch: Place | None = None
     for place in reversed(places):
-        reached = zip(place.needed.offset, latest, place.stride, place.step, strict=True)
-        starts.insert(0, tuple(int(min(first, last * stride) // step) * step for first, last, stride, step in reached))
-        latest = tuple(first / stride for first, stride in zip(starts[0], place.stride, strict=True))
+        if place.end != branch:
+            branch = place.end
+            inside = outside if branch is None else _units(branch.needed.offset, branch)
+        reached = zip(place.needed.offset, inside, place.stride, place.step, strict=True)
+        starts.insert(0, tuple(math.floor(min(low, last * stride) / step) * step for low, last, stride, step in reached))
+        inside = _units(starts[0], place)
+        outside = inside if branch is None else tuple(map(min, outside, inside))
     return starts
+
+
+def _units(start: Sequence[int], place: Place) -> tuple[Fraction, ...]:
+    return tuple(Fraction(first) / stride for first, stride in zip(start, place.stride, strict=True))
 
 
 def worth_cropping(places: Sequence[Place], unit: tuple[int, ...], work: float) -> list[Place]:
     """The places at which a crop shrinks the living area, with work behind them that it saves."""
     chosen: list[Place] = []
-    alive = 1.0
+    spent = _Spent()
     for place, start in zip(places, _starts(places, unit), strict=True):
-        share = math.prod(stop - first for stop, first in zip(place.needed.stop, start, strict=True))
-        share /= math.prod(place.size)
-        saved = (alive - share) * (work - place.work)
-        if share <= LARGEST_SHARE * alive and saved >= SMALLEST_GAIN * work:
+        spent.until(place.work)
+        if spent.branch not in (None, place.end):
+            continue
+        share = math.prod(map(sub, place.needed.stop, start)) / math.prod(place.size)
+        saved = (spent.alive - share) * ((place.end.work if place.end else work) - place.work)
+        if share <= LARGEST_SHARE * spent.alive and saved >= SMALLEST_GAIN * work:
             chosen.append(place)
-            alive = share
+            spent.crop(place, share)
     return chosen
 
 
@@ -104,7 +155,7 @@ class Proof:
         unit (tuple[int, ...]): The unit's index.
         scalar (Callable): What the view's gradient is of.
         tolerance (float): By how much of their maximum values and gradients may differ.
-        field (Region, optional): The part of the sample that the unit sees, where that is known.
+        seen (Region, optional): The part of the sample that the unit sees, where that is known.
     """
 
     run: RunLayer
@@ -113,42 +164,40 @@ class Proof:
     unit: tuple[int, ...]
     scalar: Scalar
     tolerance: float
-    field: Region | None = None
+    seen: Region | None = None
     effort: float = 0.0
+    dropped: set[Module] = field(default_factory=set)
+    in_steps: set[Module] = field(default_factory=set)
 
     def find(self) -> Pyramid | None:
         """A pyramid that holds, with as many crops as could be proven; None where there is none."""
-        places = {place.module: place for place in self._sealed()}
-        in_steps: set[Module] = set()
-        while True:
-            chosen = worth_cropping(list(places.values()), self.unit, self.view.work)
-            if not chosen:
-                return None
+        places = self.view.places
+        remedies = [self.view.widened, lambda: [place.grown(1) for place in places]]
+        if self.seen not in (None, box_of(self.view.gradient, range(2, self.sample.ndim))):
+            places = remedies.pop(0)()
+        sealed: set[Module] = set()
+        while chosen := worth_cropping(self._left(places), self.unit, self.view.work):
+            modules = {place.module for place in chosen}
+            if not modules <= sealed:
+                if not self._leak([chosen])[0]:
+                    sealed |= modules
+                elif remedies:
+                    places = remedies.pop(0)()
+                else:
+                    leaks = self._leak([[place] for place in chosen])
+                    self.dropped |= {place.module for place, leaked in zip(chosen, leaks, strict=True) if leaked}
+                continue
             failing = self._failing([], chosen)
             if not failing:
                 return self._pyramid(chosen)
             for place in failing:
-                whole = place.in_whole_steps()
-                if place.module in in_steps or whole == place or self._is_spent():
-                    del places[place.module]
-                else:
-                    places[place.module] = whole
-                    in_steps.add(place.module)
+                can_grow = place.end is None and place.in_whole_steps() != place and not self._is_spent()
+                (self.in_steps if can_grow else self.dropped).add(place.module)
+        return None
 
-    def _sealed(self) -> list[Place]:
-        """The places, with so much taken for needed that nothing else of them reaches the unit."""
-        seen = box_of(self.view.gradient, range(2, self.sample.ndim))
-        places = self.view.places if self.field in (None, seen) else self.view.widened()
-        remedies = [self.view.widened, lambda: [place.grown(1) for place in places]]
-        while places and any(self._leak([places])):
-            if not remedies:
-                chosen = worth_cropping(places, self.unit, self.view.work)
-                leaks = self._leak([[place] for place in chosen])
-                return [place for place, has_leaked in zip(chosen, leaks, strict=True) if not has_leaked]
-            before, places = places, remedies.pop(0)()
-            if places == before:
-                places = remedies.pop(0)()
-        return places
+    def _left(self, places: Iterable[Place]) -> list[Place]:
+        left = [place for place in places if place.module not in self.dropped]
+        return [place.in_whole_steps() if place.module in self.in_steps else place for place in left]
 
     def _pyramid(self, places: Sequence[Place]) -> Pyramid:
         return pyramid_of(places, self.unit, self.view.work)
@@ -172,7 +221,7 @@ class Proof:
         self.effort += pyramid.work
         leaf = self.sample.detach().clone().requires_grad_()
         try:
-            with cropping([pyramid.crops]):
+            with cropping([pyramid.steps]):
                 output = self.run(leaf)
             values = output[(slice(None), slice(None), *pyramid.index)]
             if not agree(values.detach(), self.view.values, self.tolerance):
@@ -185,10 +234,7 @@ class Proof:
 
     def _leak(self, blocks: Sequence[Sequence[Place]]) -> list[bool]:
         """For each block of places, whether the unit needs more of one of them; one pass shows it for all."""
-        nothing = (0,) * len(self.unit)
-        crops = [
-            [Crop(p.module, p.axes, p.size, p.needed.offset, p.needed.shape, nothing) for p in block] for block in blocks
-        ]
+        crops = [[_blank(place) for place in _with_ends(block)] for block in blocks]
         self.effort += len(blocks) * self.view.work
         try:
             with torch.no_grad(), blanking(crops):
@@ -197,6 +243,15 @@ class Proof:
             return [True] * len(blocks)
         reached: list[bool] = output[(slice(None), slice(None), *self.unit)].isnan().any(1).tolist()
         return reached
+
+
+def _with_ends(places: Iterable[Place]) -> set[Place]:
+    """Places with those that close their branches."""
+    return {found for place in places for found in (place, place.end) if found is not None}
+
+
+def _blank(place: Place) -> Crop:
+    return Crop(place.module, place.axes, place.size, place.needed.offset, place.needed.shape, (0,) * len(place.size))
 
 
 def agree(found: Tensor, expected: Tensor, tolerance: float) -> bool:

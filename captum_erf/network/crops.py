@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -55,8 +56,40 @@ class Crop:
         return part
 
 
+@dataclass(frozen=True)
+class Detour:
+    """
+    Crops within a branch, which another module closes: there the part is put back among zeros, where it belongs.
+
+    Attributes:
+        crops (tuple[Crop, ...]): In the order in which their modules run.
+        end (Module): The module that closes the branch, on the same grid; it runs once in a pass.
+        size (tuple[int, ...]): What its output measures where nothing is cropped.
+    """
+
+    crops: tuple[Crop, ...]
+    end: Module
+    size: tuple[int, ...]
+
+    def back(self, part: Tensor, lengths: Sequence[int]) -> Tensor:
+        """The part among zeros, in what the end would hand over for an opening of these lengths."""
+        first, last = self.crops[0], self.crops[-1]
+        pads: list[int] = []
+        for place, axis in enumerate(first.axes):
+            before = last.start[place] - first.moved[place]
+            shrunk = first.size[place] - self.size[place]
+            behind = lengths[place] - shrunk - before - part.shape[axis]
+            if before < 0 or behind < 0:
+                raise CropError(f"a part of {tuple(part.shape)} does not fit back into {tuple(lengths)}")
+            pads = [before, behind, *pads]
+        return torch.nn.functional.pad(part, [0] * 2 * (part.ndim - 1 - first.axes[-1]) + pads)
+
+
+Step = Crop | Detour
+
+
 @contextmanager
-def cropping(blocks: Sequence[Sequence[Crop]]) -> Iterator[None]:
+def cropping(blocks: Sequence[Sequence[Step]]) -> Iterator[None]:
     """
     Crops what modules hand over in the passes inside; afterwards the modules are as before.
 
@@ -73,15 +106,39 @@ def cropping(blocks: Sequence[Sequence[Crop]]) -> Iterator[None]:
         <BLANKLINE>
                 [[3., 4.]]])
     """
+    with ExitStack() as stack:
+        for alike in zip(*blocks, strict=True):
+            if isinstance(alike[0], Crop):
+                stack.enter_context(_cut([alike]))
+            else:
+                stack.enter_context(_cut(list(zip(*(detour.crops for detour in alike), strict=True)), alike))
+        yield
 
-    def cut(alike: tuple[Crop, ...], output: Tensor) -> Tensor:
+
+@contextmanager
+def _cut(stages: Sequence[Sequence[Crop]], detours: Sequence[Detour] = ()) -> Iterator[None]:
+    """Cuts in one stage after the other; at the end of detours, puts back."""
+    lengths: list[int] = []
+
+    def cut(stage: Sequence[Crop], output: Tensor) -> Tensor:
+        if stage is stages[0]:
+            lengths[:] = [output.shape[axis] for axis in stage[0].axes]
         # A copy, so that an operation in place further on changes no more than the part.
-        if len({(crop.start, crop.moved) for crop in alike}) == 1:
-            return alike[0].cut(output).clone()
-        parts = zip(alike, output.chunk(len(alike)), strict=True)
-        return torch.cat([crop.cut(part) for crop, part in parts])
+        if len({(crop.start, crop.moved) for crop in stage}) == 1:
+            return stage[0].cut(output).clone()
+        return torch.cat([crop.cut(part) for crop, part in zip(stage, output.chunk(len(stage)), strict=True)])
 
-    with _changing_outputs([(alike[0].module, alike) for alike in zip(*blocks, strict=True)], cut):
+    def put_back(output: Tensor) -> Tensor:
+        if len({(detour.crops[0].moved, detour.crops[-1].start) for detour in detours}) == 1:
+            return detours[0].back(output, lengths)
+        parts = zip(detours, output.chunk(len(detours)), strict=True)
+        return torch.cat([detour.back(part, lengths) for detour, part in parts])
+
+    with ExitStack() as stack:
+        for stage in stages:
+            stack.enter_context(_changed(stage[0].module, partial(cut, stage)))
+        if detours:
+            stack.enter_context(_changed(detours[0].end, put_back))
         yield
 
 
@@ -99,21 +156,23 @@ def blanking(blocks: Sequence[Sequence[Crop]]) -> Iterator[None]:
             parts[number] = crop.blanked(parts[number])
         return torch.cat(parts)
 
-    with _changing_outputs(list(by_module.items()), blank):
+    with ExitStack() as stack:
+        for module, crops in by_module.items():
+            stack.enter_context(_changed(module, partial(blank, crops)))
         yield
 
 
 @contextmanager
-def _changing_outputs(changes: Sequence[tuple[Module, Any]], change: Callable[[Any, Tensor], Tensor]) -> Iterator[None]:
-    def hook(what: Any) -> Callable[..., Tensor]:
-        def changed(_module: Module, _args: Any, output: Any) -> Tensor:
-            if not isinstance(output, Tensor):
-                raise CropError(f"a {type(output).__name__} where a tensor was")
-            return change(what, output)
+def _changed(module: Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Changes what a module hands over."""
 
-        return changed
+    def hook(_module: Module, _args: Any, output: Any) -> Tensor:
+        if not isinstance(output, Tensor):
+            raise CropError(f"a {type(output).__name__} where a tensor was")
+        return change(output)
 
-    with ExitStack() as stack:
-        for module, what in changes:
-            stack.callback(module.register_forward_hook(hook(what)).remove)
+    handle = module.register_forward_hook(hook)
+    try:
         yield
+    finally:
+        handle.remove()

@@ -1,7 +1,8 @@
 """The trace of a pass: what modules hand over, by its node in the autograd graph, and the work done so far.
 
 Nodes through which all paths from a unit to the input lead are its dominators. In a graph without circles they are
-found in one go: with the nodes in topological order, a node is a dominator where no edge jumps over it.
+found in one go: with the nodes in topological order, the next node that all paths from a node have in common is the
+first at which the chains of its neighbours meet (Cooper, Harvey and Kennedy, "A Simple, Fast Dominance Algorithm").
 """
 
 from __future__ import annotations
@@ -76,39 +77,76 @@ def traced(modules: Sequence[Module]) -> Iterator[list[Handed]]:
 
 @dataclass(frozen=True)
 class Paths:
-    """The nodes on any path, and those on every path, from a tensor back to a leaf."""
-
-    nodes: frozenset[Node]
-    dominators: frozenset[Node]
-
-
-def paths(output: Tensor, leaf: Tensor) -> Paths:
     """
-    Walks the autograd graph from a tensor to a leaf that it depends on, in linear time.
+    All paths in the autograd graph from a tensor back to a leaf that it depends on.
 
-    Examples::
-
-        >>> x = torch.ones(2, requires_grad=True)
-        >>> first = x.exp()
-        >>> last = first.sin() + first.cos()
-        >>> found = paths(last.sum(), x)
-        >>> len(found.nodes), len(found.dominators), first.grad_fn in found.dominators
-        (6, 4, True)
+    Attributes:
+        nodes (list[Node]): Those on any of the paths, each before those that it leads to.
+        toward_unit, toward_leaf (dict[Node, Node]): For each node the next one that all paths from it to the tensor,
+            or to the leaf, have in common.
     """
-    source, target = _node(output), leaf.view_as(leaf).grad_fn
-    assert source is not None and target is not None
-    order = _on_the_way(source, target.next_functions[0][0])
-    rank = {node: number for number, node in enumerate(order)}
-    dominators, furthest = [], 0
-    for number, node in enumerate(order):
-        if furthest <= number:
-            dominators.append(node)
-        furthest = max([furthest, *(rank[child] for child in _children(node) if child in rank)])
-    return Paths(frozenset(order), frozenset(dominators))
+
+    nodes: list[Node]
+    toward_unit: dict[Node, Node]
+    toward_leaf: dict[Node, Node]
+
+    @classmethod
+    def between(cls, output: Tensor, leaf: Tensor) -> Paths:
+        """
+        Walks the graph once from the tensor to the leaf, and once more either way.
+
+        Examples::
+
+            >>> x = torch.ones(2, requires_grad=True)
+            >>> first = x.exp()
+            >>> last = first.sin() + first.cos()
+            >>> found = Paths.between(last.sum(), x)
+            >>> len(found.nodes), len(found.dominators), first.grad_fn in found.dominators
+            (6, 4, True)
+        """
+        source, target = output.grad_fn, leaf.view_as(leaf).grad_fn
+        assert source is not None and target is not None
+        nodes = _on_the_way(source, target.next_functions[0][0])
+        known = set(nodes)
+        after = {node: [child for child in _children(node) if child in known] for node in nodes}
+        before: dict[Node, list[Node]] = {node: [] for node in nodes}
+        for node in nodes:
+            for child in after[node]:
+                before[child].append(node)
+        return cls(nodes, _common(nodes, before), _common(nodes[::-1], after))
+
+    @property
+    def dominators(self) -> set[Node]:
+        """The nodes that all paths lead through."""
+        return {self.nodes[0], *_chain(self.toward_leaf, self.nodes[0])}
+
+    def ends(self, start: Node) -> Iterator[Node]:
+        """The nodes that close a branch which opens behind a node: no path gets in or out but through the two."""
+        for end in _chain(self.toward_unit, start):
+            if start in _chain(self.toward_leaf, end):
+                yield end
 
 
-def _node(output: Tensor) -> Node | None:
-    return output.grad_fn
+def _chain(following: dict[Node, Node], node: Node) -> Iterator[Node]:
+    while node in following:
+        node = following[node]
+        yield node
+
+
+def _common(nodes: Sequence[Node], sources: dict[Node, list[Node]]) -> dict[Node, Node]:
+    """For each node but the first, the last one before it that is on all its paths; sources come before it."""
+    following: dict[Node, Node] = {}
+    depth = {nodes[0]: 0}
+    for node in nodes[1:]:
+        found, *others = sources[node]
+        for other in others:
+            while found is not other:
+                if depth[found] >= depth[other]:
+                    found = following[found]
+                else:
+                    other = following[other]
+        following[node], depth[node] = found, depth[found] + 1
+    return following
 
 
 def _children(node: Node) -> list[Node]:
