@@ -20,7 +20,7 @@ from torch.nn import Module
 
 from ..attribution import EffectiveReceptiveField
 from ..erfmap import ERFMap
-from ..measurement.recipe import plain
+from ..names import named, plain
 from .draws import aggregate_draws
 from .reports import (
     EnergyReport,
@@ -135,16 +135,19 @@ class Protocol(Generic[R]):
         return f"protocols.{self.name}"
 
 
+@named("captum_erf.protocols.relu_sum")
 def relu_sum(values: Tensor) -> Tensor:
     """Sum over channels of the rectified values of a unit ``(N, C)``."""
     return values.relu().sum(1)
 
 
+@named("captum_erf.protocols.channel_mean")
 def channel_mean(values: Tensor) -> Tensor:
     """Mean over channels of the values of a unit ``(N, C)``."""
     return values.mean(1)
 
 
+@named("captum_erf.protocols.rectified_mean")
 def rectified_mean(gradient: Tensor) -> Tensor:
     """Positive part of the mean over input channels of a gradient ``(N, C_in, *size)``."""
     return gradient.mean(1).clamp_min(0)
