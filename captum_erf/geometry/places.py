@@ -17,12 +17,14 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from itertools import takewhile
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 from torch.nn import Module
 
+from ..network.layers import Layer
 from ..network.layouts import fits_input
 from ..network.traces import Handed, Paths, traced
 from .region import Region
@@ -106,14 +108,14 @@ class Trace:
         self.size = tuple(sample.shape[2:])
 
     def look(
-        self, number: int, layer: Module, unit: tuple[int, ...], scalar: Scalar, strides: Sequence[float] = ()
+        self, number: int, layer: Layer, unit: tuple[int, ...], scalar: Scalar, strides: Sequence[float] = ()
     ) -> View:
         """
         What the sample shows of a unit of one of the layers.
 
         Args:
             number (int): Which of the layers.
-            layer (Module): It itself.
+            layer (Layer): It itself.
             unit (tuple[int, ...]): The unit's index.
             scalar (Callable): What the gradient is of.
             strides (Sequence[float]): Per axis, input steps from one unit to the next, where they are known.
@@ -123,15 +125,16 @@ class Trace:
         on_the_way = [handed for handed in self.handed if handed.node in set(graph.nodes)]
         if not on_the_way:
             raise ValueError("no module hands over a tensor on the way to the unit")
-        own = max((n for n, handed in enumerate(on_the_way) if handed.module is layer), default=len(on_the_way) - 1)
-        last = on_the_way[own]
+        calls = [handed for handed in on_the_way if handed.module is layer.module]
+        last = calls[layer.call or 0] if len(calls) > (layer.call or 0) else on_the_way[-1]
+        own = on_the_way.index(last)
         before = [handed for handed in on_the_way[:own] if handed.node is not last.node]
         runs = Counter(handed.module for handed in self.handed[: self.handed.index(last) + 1])
         once: dict[Node, Handed] = {}
         for handed in before:
             if runs[handed.module] == 1 and self._axes(handed):
                 once.setdefault(handed.node, handed)
-        values = output[(slice(None), slice(None), *unit)]
+        values = at_unit(output, unit)
         gradient, needed = self._needed(scalar(values), None, once.values())
         grids = _Grids(self, before, tuple(output.shape[2:]), strides)
         ends = self._ends(graph, once)
@@ -196,9 +199,7 @@ class Trace:
 class _Grids:
     """How the grids of outputs on the way to a layer lie over each other."""
 
-    def __init__(
-        self, trace: Trace, before: Sequence[Handed], grid: tuple[int, ...], strides: Sequence[float]
-    ) -> None:
+    def __init__(self, trace: Trace, before: Sequence[Handed], grid: tuple[int, ...], strides: Sequence[float]) -> None:
         self.trace, self.grid = trace, grid
         self.strides = [int(s) if float(s).is_integer() else 0 for s in strides] or [0] * len(grid)
         self.smallest: dict[Handed, tuple[int, ...]] = {}  # of the grids from there on
@@ -236,6 +237,12 @@ def _step(length: int, smallest: int, stride: Fraction) -> int:
     """Steps that the coarsest grid takes at once, in whole ones of the layer."""
     unit = stride.numerator
     return unit * max(1, round(_ratio(length, smallest) / unit))
+
+
+def at_unit(output: Tensor, unit: Sequence[int]) -> Tensor:
+    """A unit's values ``(N, C)`` in a layer's output ``(N, C, *grid)``."""
+    index: tuple[Any, ...] = (..., *unit)
+    return output[index]
 
 
 def box_of(gradient: Tensor, axes: Sequence[int]) -> Region | None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import groupby
-from operator import attrgetter, sub
+from operator import attrgetter, mul, sub
 from typing import Any
 
 import torch
@@ -24,7 +24,8 @@ from torch import Tensor
 from torch.nn import Module
 
 from ..network.crops import Crop, Detour, Step, blanking, cropping
-from .places import Place, Scalar, View, box_of
+from .kernels import nan_stays_in_place
+from .places import Place, Scalar, View, at_unit, box_of
 from .region import Region
 
 LARGEST_SHARE = 0.85  # of the living area that a crop may leave
@@ -47,6 +48,11 @@ class Pyramid:
     steps: tuple[Step, ...]
     index: tuple[int, ...]
     work: float
+
+    @classmethod
+    def plain(cls, unit: tuple[int, ...], work: float = 0.0) -> Pyramid:
+        """A pass without crops."""
+        return cls((), unit, work)
 
     @property
     def kind(self) -> tuple[Any, ...]:
@@ -116,11 +122,15 @@ def _starts(places: Sequence[Place], unit: tuple[int, ...]) -> list[tuple[int, .
         if place.end != branch:
             branch = place.end
             inside = outside if branch is None else _units(branch.needed.offset, branch)
-        reached = zip(place.needed.offset, inside, place.stride, place.step, strict=True)
-        starts.insert(0, tuple(math.floor(min(low, last * stride) / step) * step for low, last, stride, step in reached))
+        latest = tuple(map(mul, inside, place.stride))
+        starts.insert(0, tuple(map(_start, place.needed.offset, latest, place.step)))
         inside = _units(starts[0], place)
         outside = inside if branch is None else tuple(map(min, outside, inside))
     return starts
+
+
+def _start(needed: int, latest: Fraction, step: int) -> int:
+    return math.floor(min(Fraction(needed), latest) / step) * step
 
 
 def _units(start: Sequence[int], place: Place) -> tuple[Fraction, ...]:
@@ -172,7 +182,7 @@ class Proof:
     def find(self) -> Pyramid | None:
         """A pyramid that holds, with as many crops as could be proven; None where there is none."""
         places = self.view.places
-        remedies = [self.view.widened, lambda: [place.grown(1) for place in places]]
+        remedies: list[Callable[[], list[Place]]] = [self.view.widened, lambda: [place.grown(1) for place in places]]
         if self.seen not in (None, box_of(self.view.gradient, range(2, self.sample.ndim))):
             places = remedies.pop(0)()
         sealed: set[Module] = set()
@@ -181,6 +191,8 @@ class Proof:
             if not modules <= sealed:
                 if not self._leak([chosen])[0]:
                     sealed |= modules
+                elif self._is_spent():
+                    return None
                 elif remedies:
                     places = remedies.pop(0)()
                 else:
@@ -222,12 +234,11 @@ class Proof:
         leaf = self.sample.detach().clone().requires_grad_()
         try:
             with cropping([pyramid.steps]):
-                output = self.run(leaf)
-            values = output[(slice(None), slice(None), *pyramid.index)]
-            if not agree(values.detach(), self.view.values, self.tolerance):
-                return False
-            self.effort += pyramid.work
-            (gradient,) = torch.autograd.grad(self.scalar(values).sum(), leaf)
+                values = at_unit(self.run(leaf), pyramid.index)
+                if not agree(values.detach(), self.view.values, self.tolerance):
+                    return False
+                self.effort += pyramid.work
+                (gradient,) = torch.autograd.grad(self.scalar(values).sum(), leaf)
         except Exception:
             return False
         return agree(gradient, self.view.gradient, self.tolerance)
@@ -237,11 +248,11 @@ class Proof:
         crops = [[_blank(place) for place in _with_ends(block)] for block in blocks]
         self.effort += len(blocks) * self.view.work
         try:
-            with torch.no_grad(), blanking(crops):
+            with torch.no_grad(), nan_stays_in_place(), blanking(crops):
                 output = self.run(self.sample.repeat(len(blocks), *[1] * (self.sample.ndim - 1)))
         except Exception:
             return [True] * len(blocks)
-        reached: list[bool] = output[(slice(None), slice(None), *self.unit)].isnan().any(1).tolist()
+        reached: list[bool] = at_unit(output, self.unit).isnan().any(1).tolist()
         return reached
 
 

@@ -150,15 +150,15 @@ def blanking(blocks: Sequence[Sequence[Crop]]) -> Iterator[None]:
         for crop in crops:
             by_module.setdefault(crop.module, []).append((number, crop))
 
-    def blank(crops: list[tuple[int, Crop]], output: Tensor) -> Tensor:
+    def blank(numbered: list[tuple[int, Crop]], output: Tensor) -> Tensor:
         parts = list(output.chunk(len(blocks)))
-        for number, crop in crops:
+        for number, crop in numbered:
             parts[number] = crop.blanked(parts[number])
         return torch.cat(parts)
 
     with ExitStack() as stack:
-        for module, crops in by_module.items():
-            stack.enter_context(_changed(module, partial(blank, crops)))
+        for module, numbered in by_module.items():
+            stack.enter_context(_changed(module, partial(blank, numbered)))
         yield
 
 

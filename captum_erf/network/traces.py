@@ -33,11 +33,11 @@ class Handed:
     work: float
 
 
-class Work(TorchDispatchMode):
+class Work(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the work of a pass: floating-point operations by torch's own formulas, and numbers written."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operations = 0.0
         self.written = 0
 
