@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from ..summaries.arrays import times
+from ..text import times
 
 
 class AxisBox(NamedTuple):

@@ -73,15 +73,7 @@ def theoretical_receptive_field(
     """
     network = Network.of(forward_func, [layer], call=call, layout=layout)
     batch = _batch(network, input_shape)
-    try:
-        settled = settle(network, batch)
-    except Exception as error:
-        error.add_note(
-            f"Raised by the network for one sample of shape {tuple(batch.measured.shape[1:])}, on which captum_erf "
-            "looks for the theoretical receptive field; pass the shape or the inputs that the network takes."
-        )
-        raise
-    return probe(settled, batch, [position])[0][0]
+    return probe(settle(network, batch), batch, [position])[0][0]
 
 
 def _batch(network: Network, input_shape: Sequence[int] | Tensor) -> Batch:

@@ -70,7 +70,7 @@ class ERFAccumulator:
     """
 
     def __init__(self, measurement: Measurement) -> None:
-        self._measurement = measurement
+        self.measurement = measurement
         self._most_samples = self._most_batches = MANY
         self._refuted: WindowRefuted | None = None
         self._recipe = describe(measurement)
@@ -80,16 +80,6 @@ class ERFAccumulator:
         self._routes: list[list[str]] = []
         self._num_seen = 0
         self._num_batches = 0
-
-    @property
-    def groups(self) -> int:
-        """Number of groups of samples."""
-        return self._measurement.groups
-
-    @property
-    def magnitude(self) -> Any:
-        """What makes sample maps of gradients."""
-        return self._measurement.magnitude
 
     @property
     def num_samples(self) -> int:
@@ -119,24 +109,21 @@ class ERFAccumulator:
         """
         if limit is not None and limit < 0:
             raise ValueError(f"limit must be 0 or more samples of the batch, or None for all, got {limit}.")
-        taken = self._measurement.read(batch, limit)
+        taken = self.measurement.read(batch, limit)
         shape = tuple(taken.measured.shape[1:])
         self._check_shape(shape)
         self._check_sound()
         if len(taken) > 0:
-            with self._measurement.running():
-                plan = self._plan or make_plan(self._measurement, taken, self._expected(taken))
-                maps = plan.sample_maps(taken)
-                if _is_power_of_two(self._num_batches + 1) and self._plan is not None:
-                    self._look_again(plan, taken)
-            if self._measurement.nonfinite == "raise":
+            with self.measurement.running():
+                plan, maps = self._measured(taken)
+            if self.measurement.nonfinite == "raise":
                 self._check_finite(plan, maps)
             if self._plan is None:
                 plan.warn_of_wrong_fields(maps)
             self._open([(plan.layer(unit), unit.theoretical) for unit in plan.units], shape)
             self._routes = join_routes(self._routes, [[route.words] for route in plan.routes])
             self._plan = plan
-            groups = torch.arange(self._num_seen, self._num_seen + len(taken)) % self.groups
+            groups = torch.arange(self._num_seen, self._num_seen + len(taken)) % self.measurement.groups
             for entry, found in zip(self._entries, maps, strict=True):
                 entry.sums.add(found.values.detach(), found.region, groups)
             self._num_seen += len(taken)
@@ -249,7 +236,7 @@ class ERFAccumulator:
             ValueError: The state is damaged, foreign, or of another measurement or version; nothing is changed.
         """
         header, sums = _read_state(state)
-        fresh = ERFAccumulator(self._measurement)
+        fresh = ERFAccumulator(self.measurement)
         fresh._add(header, sums)
         fresh._num_batches = header["num_batches"]
         vars(self).update(vars(fresh))
@@ -260,17 +247,25 @@ class ERFAccumulator:
 
     def start_over(self) -> None:
         """Forgets all samples."""
-        vars(self).update(vars(ERFAccumulator(self._measurement)))
+        vars(self).update(vars(ERFAccumulator(self.measurement)))
 
     def _expected(self, batch: Batch) -> int:
         return min(self._most_samples, self._most_batches * len(batch))
 
-    def _look_again(self, plan: Plan, batch: Batch) -> None:
+    def _measured(self, batch: Batch) -> tuple[Plan, list[SampleMaps]]:
+        """The sample maps of a batch; with a new plan where the first one fails before it has added anything."""
+        plan = self._plan or make_plan(self.measurement, batch, self._expected(batch))
         try:
-            plan.look_again(batch)
+            maps = plan.sample_maps(batch)
+            if self._plan is not None and _is_power_of_two(self._num_batches + 1):
+                plan.look_again(batch)
         except WindowRefuted as error:
-            self._refuted = error
-            raise
+            if self._num_seen:
+                self._refuted = error
+                raise
+            plan = make_plan(self.measurement, batch, self._expected(batch))
+            maps = plan.sample_maps(batch)
+        return plan, maps
 
     def _check_sound(self) -> None:
         if self._refuted is not None:
@@ -305,8 +300,8 @@ class ERFAccumulator:
 
     def _open(self, units: list[tuple[str, TheoreticalReceptiveField | None]], shape: tuple[int, ...]) -> None:
         """Makes room for the units' sums where there is none yet; refuses those of another model's units."""
-        device = self._measurement.network.device
-        entries = [Entry(*unit, GroupSums.empty(self.groups, len(shape) - 1, device)) for unit in units]
+        device = self.measurement.network.device
+        entries = [Entry(*unit, GroupSums.empty(self.measurement.groups, len(shape) - 1, device)) for unit in units]
         for ours, theirs in zip(self._entries, entries, strict=bool(self._entries)):
             if ours.theoretical != theirs.theoretical:
                 raise ValueError(

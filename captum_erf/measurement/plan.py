@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -43,8 +43,19 @@ class Plan:
         return self.measurement.network.layers[unit.place].name
 
     def sample_maps(self, batch: Batch) -> list[SampleMaps]:
-        """Sample maps of the units, in their order; NaN for samples that are not finite themselves."""
-        found = sample_maps_of(self.measurement, self.units, self.routes, batch)
+        """
+        Sample maps of the units, in their order; NaN for samples that are not finite themselves.
+
+        Raises:
+            WindowRefuted: The network does not take a part of the input in which it took other samples.
+        """
+        try:
+            found = sample_maps_of(self.measurement, self.units, self.routes, batch)
+        except Exception as error:
+            if not self.alone:
+                raise
+            sample_maps_of(self.measurement, self.units, [WholeInput("self-check")] * len(self.units), batch)
+            raise self._refuted(dict.fromkeys(self.alone, f"the network fails there: {error}")) from error
         finite = finite_samples(batch.measured)
         if not finite.all():
             for maps in found:
@@ -58,19 +69,26 @@ class Plan:
         Raises:
             WindowRefuted: Hard decisions taken from the whole image have come out differently for this sample.
         """
+        differences = Rehearsal(self.measurement, usable_sample(batch)).refuted(self.alone) if self.alone else {}
+        if differences:
+            raise self._refuted(differences)
+
+    @property
+    def alone(self) -> dict[Unit, Route]:
+        """The units that run on a part of the input or of the activations, with their routes."""
         pairs = zip(self.units, self.routes, strict=True)
-        alone = {unit: route for unit, route in pairs if isinstance(route, PyramidWindow)}
-        sample = usable_sample(batch)
-        refuted = Rehearsal(self.measurement, sample).refuted(alone) if alone else {}
-        for unit, difference in refuted.items():
-            self.verdicts[unit] = Verdict(WholeInput(f"a later sample showed that {difference}"))
-        for unit, difference in refuted.items():
-            raise WindowRefuted(
-                f"Layer {self.layer(unit)!r} was measured on a part of the input, on which the first samples came out "
-                f"as on the whole; for a later one {difference}. The network takes a decision from the whole input. "
-                "What was summed up may be wrong and is not given out. Measure again: this object now uses the whole "
-                "input; or pass window=False."
-            )
+        return {unit: route for unit, route in pairs if isinstance(route, PyramidWindow)}
+
+    def _refuted(self, reasons: Mapping[Unit, str]) -> WindowRefuted:
+        for unit, reason in reasons.items():
+            self.verdicts[unit] = Verdict(WholeInput(f"a later sample showed that {reason}"))
+        unit, reason = next(iter(reasons.items()))
+        return WindowRefuted(
+            f"Layer {self.layer(unit)!r} was measured on a part of the input, on which the first samples came out as "
+            f"on the whole; for a later one {reason}. The network takes a decision from the whole input. What was "
+            "summed up may be wrong and is not given out. Measure again, for which this object uses the whole input, "
+            "or pass window=False."
+        )
 
     def warn_of_wrong_fields(self, maps: Sequence[SampleMaps]) -> None:
         """Warns where a map reaches outside the unit's theoretical field, which NaN has then found too small."""

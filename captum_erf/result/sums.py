@@ -1,15 +1,106 @@
-"""Sums of sample maps, group by group: all that a mean and its delete-a-group jackknife need."""
+"""Sums of sample maps by group: all that a mean and its standard error need.
+
+A sum over a group of samples is kept for each of G groups. The standard error of any statistic is that of the
+delete-a-group jackknife (Kott, J. Official Statistics 17, 2001): the statistic is computed again without each group in
+turn, and the spread of these values gives its error, however it depends on the map.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..geometry.region import Region
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """
+    The sums of a finished measurement.
+
+    Attributes:
+        sums (ndarray): Sum of the sample maps of each group, float64, of shape ``(G, *region.shape)``.
+        counts (ndarray), dead (ndarray): Samples of each group, and how many of them are dead.
+        region (Region): The part of the input that the sums cover; outside it every sample map is zero.
+        size (tuple[int, ...]): Size of the input.
+        num_nonfinite (int): Samples left out because their gradient was not finite.
+    """
+
+    sums: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    dead: NDArray[np.int64]
+    region: Region
+    size: tuple[int, ...]
+    num_nonfinite: int = 0
+
+    @classmethod
+    def of(cls, maps: NDArray[np.float64]) -> Groups:
+        """One group for each of the maps ``(N, *size)``."""
+        zero = (maps.reshape(len(maps), -1) == 0).all(1).astype(np.int64)
+        size = maps.shape[1:]
+        return cls(maps, np.ones(len(maps), np.int64), zero, Region.whole(size), size)
+
+    def mean(self) -> NDArray[np.float64]:
+        """The mean of the sample maps, over the whole input."""
+        values = np.zeros(self.size)
+        values[self.region.index] = self.sums[self.counts > 0].sum(0) / self.counts.sum()
+        return values
+
+    def leave_one_out(self) -> Iterator[Groups]:
+        """The sums without each group in turn; nothing with fewer than two groups."""
+        filled = np.flatnonzero(self.counts)
+        for group in filled if len(filled) > 1 else ():
+            kept = np.arange(len(self.counts)) != group
+            yield replace(self, counts=self.counts * kept, dead=self.dead * kept)
+
+    @property
+    def fit_together(self) -> bool:
+        """Whether these can be sums over groups."""
+        region = self.region
+        return bool(
+            np.isfinite(self.sums).all()
+            and self.sums.shape == (len(self.counts), *region.shape)
+            and len(region.offset) == len(self.size)
+            and Region.whole(self.size).joined(region) == Region.whole(self.size)
+            and self.dead.shape == self.counts.shape
+            and self.counts.sum() > 0
+            and ((self.dead >= 0) & (self.dead <= self.counts)).all()
+        )
+
+
+def standard_error(value: Any, without: Sequence[Any]) -> Any:
+    """
+    The standard error of a statistic: sqrt((G - 1) / G * sum((value_g - mean)^2)) over the G groups.
+
+    A 95 % interval is the statistic plus or minus this times the quantile of Student's t with G - 1 degrees of freedom.
+
+    Args:
+        value (float, array, dict or None): The statistic.
+        without (sequence): Its values with each of the G groups left out, of the same kind.
+
+    Returns:
+        The errors, in the units of the statistic and of its kind. None for what is None, also without one of the
+        groups, and with fewer than two groups.
+
+    Examples::
+
+        >>> standard_error({"a": 2.5, "b": None}, [{"a": one, "b": 0.0} for one in (1.0, 2.0, 3.0, 4.0)])
+        {'a': 1.9364916731037085, 'b': None}
+    """
+    if isinstance(value, Mapping):
+        return {key: standard_error(one, [other[key] for other in without]) for key, one in value.items()}
+    if value is None or len(without) < 2 or any(other is None for other in without):
+        return None
+    estimates = np.stack([np.asarray(other, dtype=np.float64) for other in without], axis=-1)
+    squares = np.square(estimates - estimates.mean(-1, keepdims=True)).sum(-1)
+    errors = np.sqrt((len(without) - 1) / len(without) * squares)
+    return errors if np.ndim(value) else float(errors)
 
 
 @dataclass
@@ -69,13 +160,10 @@ class GroupSums:
         """Covers the whole input from now on."""
         self._cover(Region.whole(size))
 
-    @property
-    def offset(self) -> tuple[int, ...]:
-        return self.region.offset
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.region.shape
+    def finished(self, size: tuple[int, ...]) -> Groups:
+        """A copy of the sums so far, of inputs of that size."""
+        sums = self.sums.cpu().double().numpy().copy()
+        return Groups(sums, self.counts.numpy().copy(), self.dead.numpy().copy(), self.region, size, self.num_nonfinite)
 
     def _cover(self, region: Region) -> None:
         wider = region if 0 in self.region.shape else self.region.joined(region)
@@ -87,11 +175,6 @@ class GroupSums:
 
     def _view(self, region: Region) -> Tensor:
         return self.sums[region.relative_to(self.region).index]
-
-
-def region(offset: Sequence[int], shape: Sequence[int]) -> tuple[Any, ...]:
-    """Index of the box that starts at ``offset`` on the last axes of an array."""
-    return (..., *(slice(start, start + length) for start, length in zip(offset, shape, strict=True)))
 
 
 def finite_samples(maps: Tensor) -> Tensor:
