@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,50 +10,11 @@ from typing import Any
 
 from .. import visualization
 from ..erfmap import ERFMap
-from ..result.report import number
-from ..summaries.arrays import times
+from ..result.spreadsheet import spreadsheet
 
 Row = dict[str, Any]
 
 RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10))}
-
-
-def table(fields: Sequence[ERFMap], rows: Sequence[Row]) -> str:
-    """One line for each layer, lengths in input pixels, with standard errors."""
-    lines = [["layer", "grid", "stride", "TRF", "ERF 50 %", "90 %", "95 %", "sigma", "R²", "ERF/TRF", "outside"]]
-    lines += [
-        [field.layer or "the network", *_geometry(field), *_measured(row), _outside(field)]
-        for field, row in zip(fields, rows, strict=True)
-    ]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    lines = [["-" if cell == "none" else cell for cell in line] for line in lines]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in lines
-    )
-
-
-def _geometry(field: ERFMap) -> list[str]:
-    trf = field.theoretical
-    if trf is None:
-        return ["-"] * 3
-    bound = "at least " if trf.is_clipped else ""
-    return [times(trf.grid), _lengths(trf.stride), "global" if trf.is_global else bound + _lengths(trf.size)]
-
-
-def _outside(field: ERFMap) -> str:
-    trf = field.theoretical
-    return "-" if trf is None or trf.outside is None or trf.is_global else f"{100 * trf.outside:.1f} %"
-
-
-def _measured(row: Row) -> list[str]:
-    lengths = [
-        number(row[key], row[f"{key}_se"]) for key in ("diameter_50", "diameter_90", "diameter_95", "gaussian_sigma")
-    ]
-    return [*lengths, number(row["gaussian_r2"], None, 3), number(row["erf_to_trf"], None, 2)]
-
-
-def _lengths(lengths: Sequence[float]) -> str:
-    return times(lengths if len(set(lengths)) > 1 else lengths[:1])
 
 
 def write(folder: Path, fields: Sequence[ERFMap], rows: Sequence[Row], run: Mapping[str, Any]) -> list[Path]:
@@ -78,24 +38,10 @@ def write(folder: Path, fields: Sequence[ERFMap], rows: Sequence[Row], run: Mapp
     summary = folder / "summary.json"
     summary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     sheet = folder / "summary.csv"
-    with sheet.open("w", newline="", encoding="utf-8") as stream:
-        listed = {key: len(value) for row in rows for key, value in row.items() if isinstance(value, list)}
-        flat = [_flat(row, listed) for row in rows]
-        writer = csv.DictWriter(stream, list(dict.fromkeys(key for row in flat for key in row)))
-        writer.writeheader()
-        writer.writerows(flat)
+    sheet.write_text(spreadsheet(rows), encoding="utf-8", newline="")
     picture = folder / "erf.png"
     visualization.plot_layers(fields).savefig(picture)
     return [picture, sheet, summary, *maps]
-
-
-def _flat(row: Row, listed: Mapping[str, int]) -> Row:
-    """The row with a cell for each entry of a list: ``grid_0``, ``grid_1``, ... along the axes."""
-    flat: Row = {}
-    for key, value in row.items():
-        cells = {f"{key}_{axis}": value and value[axis] for axis in range(listed.get(key, 0))}
-        flat.update(cells or {key: value})
-    return flat
 
 
 def file_names(layers: Iterable[str]) -> list[str]:
