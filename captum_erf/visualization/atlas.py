@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +29,10 @@ class Tile:
     step: int
 
 
-@dataclass(frozen=True)
-class Atlas:
+class Atlas(TypedDict):
     """A PNG file as a data URI, and for each map ``[x, y, width, height]`` in it and ``[left, top, step]`` outside."""
 
-    source: str
+    src: str
     places: list[list[int]]
 
 
@@ -78,7 +78,7 @@ def atlas(tiles: Sequence[Tile]) -> Atlas:
         rows, cells = one.levels.shape
         picture[y : y + rows, x : x + cells] = one.levels
         places.append([x, y, cells, rows, one.offset[1], one.offset[0], one.step])
-    return Atlas(data_uri(picture, "PNG", optimize=True), places)
+    return {"src": data_uri(picture, "PNG", optimize=True), "places": places}
 
 
 def data_uri(pixels: NDArray[np.uint8], kind: str, **options: int) -> str:

@@ -13,13 +13,15 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ..erfmap import ERFMap
+from ..result.mean_map import MeanMap
+from ..result.spreadsheet import spreadsheet
+from ..result.statistics import summary
 from .atlas import EXPONENT, data_uri, finest_side
-from .page_data import COLUMNS, SHARES, Model, Unit, spreadsheet
+from .page_data import SHARES, Model, Unit
 from .photographs import bare, name_of, pixels
 
 Images = Sequence[Any] | Mapping[str, Any]
-Fields = Sequence[ERFMap] | Mapping[str, Sequence[ERFMap]]
+Fields = Sequence[MeanMap] | Mapping[str, Sequence[MeanMap]]
 
 LARGEST = 11_500_000  # bytes of the file
 MOST_LEVELS = 8_000_000  # of all maps together: a byte each at worst, and four thirds of that in the file
@@ -89,9 +91,8 @@ def write_page(
         "images": photographs,
         "shares": SHARES,
         "exponent": EXPONENT,
-        "mean": f"mean of {models[0].units[0].mean.num_samples} samples",
-        "columns": ["model"] * any(model.name for model in models) + COLUMNS,
-        "csv": spreadsheet(models),
+        "columns": models[0].headings,
+        "csv": spreadsheet([row for model in models for row in model.rows]),
         "models": [model.to_dict() for model in models],
     }
     _add_maps(data, models)
@@ -113,39 +114,39 @@ def _photograph(image: Any) -> str:
     return data_uri(np.asarray(picture), "JPEG", quality=88)
 
 
-def _by_model(fields: Fields) -> Mapping[str, Sequence[ERFMap]]:
+def _by_model(fields: Fields) -> Mapping[str, Sequence[MeanMap]]:
     return fields if isinstance(fields, Mapping) else {"": fields}
 
 
-def _check(means: Mapping[str, Sequence[ERFMap]], singles: Mapping[str, Sequence[ERFMap]], num_images: int) -> None:
-    if not all(means.values()) or not means:
+def _check(means: Mapping[str, Sequence[MeanMap]], singles: Mapping[str, Sequence[MeanMap]], num_images: int) -> None:
+    if not means or not all(means.values()):
         raise ValueError("There is no field to show; pass the list that sweep returned.")
-    for field in (field for fields in means.values() for field in fields):
+    for field in _all(means):
         if field.values.ndim != 2:
-            raise ValueError(
-                f"The page shows maps with two axes, got {field!r} of shape {field.values.shape}; see plot."
-            )
+            raise ValueError(f"The page shows maps with two axes, got {field!r} of {field.values.shape}; use plot.")
         if field.values.min() < 0:
             raise ValueError(f'{field!r} has negative values, which the page does not show; measure magnitude="abs".')
-    if singles and {name: _names(fields) for name, fields in means.items()} != {
-        name: _names(fields) for name, fields in singles.items()
-    }:
+    if singles and _names(singles) != _names(means):
         raise ValueError("image_fields are not of the same units as fields; sweep the same layers and positions.")
-    for field in (field for fields in singles.values() for field in fields):
-        if field.group_counts.tolist() != [1] * num_images:
+    for field in _all(singles):
+        if field.groups.counts.tolist() != [1] * num_images:
             raise ValueError(
                 f"image_fields must hold one of the {num_images} images in each group, got groups of "
-                f"{field.group_counts.tolist()} samples; sweep one batch of them with groups={num_images}."
+                f"{field.groups.counts.tolist()} samples; sweep one batch of them with groups={num_images}."
             )
 
 
-def _names(fields: Sequence[ERFMap]) -> list[tuple[str, tuple[int, ...] | None]]:
-    return [(field.layer, field.position) for field in fields]
+def _all(models: Mapping[str, Sequence[MeanMap]]) -> Iterator[MeanMap]:
+    return (field for fields in models.values() for field in fields)
 
 
-def _units(means: Sequence[ERFMap], singles: Sequence[ERFMap] | None, bar: Any) -> Iterator[Unit]:
+def _names(models: Mapping[str, Sequence[MeanMap]]) -> dict[str, list[Any]]:
+    return {name: [(field.layer, field.position) for field in fields] for name, fields in models.items()}
+
+
+def _units(means: Sequence[MeanMap], singles: Sequence[MeanMap] | None, bar: Any) -> Iterator[Unit]:
     for mean, single in zip(means, singles or repeat(None, len(means)), strict=True):
-        yield Unit(mean, mean.summary(), single)
+        yield Unit(mean, summary(mean), single)
         bar.update()
 
 
@@ -153,8 +154,8 @@ def _add_maps(data: dict[str, Any], models: Sequence[Model]) -> None:
     """The maps of all units, as fine as the file's size allows."""
     levels = min(MOST_LEVELS, 0.74 * (LARGEST - len(json.dumps(data))))
     units = [unit for model in models for unit in model.units]
-    shapes, shapes_alone = ([unit.extents for unit in units] * times for times in (1, units[0].num_images))
-    sides = finest_side(shapes, MEANS * levels), finest_side(shapes_alone, (1 - MEANS) * levels)
+    shapes = [unit.extents for unit in units]
+    sides = finest_side(shapes, MEANS * levels), finest_side(shapes * len(data["images"]), (1 - MEANS) * levels)
     for drawn, model in zip(data["models"], models, strict=True):
         for entry, layer in zip(drawn["layers"], model.layers, strict=True):
             entry["atlases"] = layer.atlases(*sides)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,14 +12,16 @@ import numpy as np
 
 from ..result.mean_map import MeanMap
 from ..result.report import channel_words, magnitude_words, table_cells
-from ..result.spreadsheet import spreadsheet
 from ..result.statistics import STATISTICS, Row
-from ..summaries import UndefinedStatistic
+from ..summaries.arrays import UndefinedStatistic
+from ..summaries.mass import RadiusMass, radius_mass
 from ..text import box_size, number, place, times
-from .atlas import atlas, extents, tile
+from .atlas import Atlas, atlas, extents, tile
 
 SHARES = [percent / 100 for percent in range(5, 101, 5)]  # of a map, for which the page knows the box
-SIZES = [statistic for statistic in STATISTICS if statistic.key in ("diameter_50", "diameter_90")]
+SIZES = {"diameter_50": 0.5, "diameter_90": 0.9}  # that are told with each unit
+CELL = "middle of the unit's grid cell"
+CENTERS = {"theoretical": "middle of the theoretical field", "input": "middle of the input"}  # else of the cell
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,16 @@ class Unit:
     def to_dict(self) -> dict[str, Any]:
         """Everything but the pictures."""
         trf = self.mean.theoretical
-        sizes = [{one.key: one.words(self.row) for one in SIZES}]
+        own = [f"{statistic.words(self.row)} px" for statistic in STATISTICS if statistic.key in SIZES]
+        (_, boxes), *singles = map(_sizes, self.maps)
         return {
             "name": "the layer" if trf is None else f"{self.mean.position} of {times(trf.grid)}",
             "index": self.mean.position or (0, 0),
             "cell": self.cell,
             "trf": None if trf is None or trf.is_global else [*(low - 0.5 for low in trf.lower), *trf.size],
             "facts": _facts(self.mean),
-            "sizes": [[one.words(self.row) for one in SIZES], *map(_sizes, self._singles)],
-            "boxes": [*map(_boxes, self.maps)],
+            "sizes": [own, *(words for words, _ in singles)],
+            "boxes": [boxes, *(its_boxes for _, its_boxes in singles)],
         }
 
 
@@ -74,10 +77,11 @@ class Layer:
     @property
     def central(self) -> int:
         """Number of the centre unit, or of the nearest to it that was measured."""
-        indices = [(unit.mean.position or (0, 0), unit.mean.grid or (1, 1)) for unit in self.units]
-        return int(np.argmin([np.hypot(*(u - g // 2 for u, g in zip(*one, strict=True))) for one in indices]))
+        units = [(unit.mean.position or (0, 0), unit.mean.grid or (1, 1)) for unit in self.units]
+        away = [sum((u - g // 2) ** 2 for u, g in zip(*unit, strict=True)) for unit in units]
+        return away.index(min(away))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, model: str) -> dict[str, Any]:
         """Everything but the pictures."""
         first, central = self.units[0].mean, self.units[self.central]
         grid = first.grid or (1, 1)
@@ -85,15 +89,15 @@ class Layer:
             "name": self.name or "the network",
             "central": self.central,
             "step": [length / units for length, units in zip(first.groups.size, grid, strict=True)],
-            "cells": table_cells([central.mean], [central.row])[1],
+            "cells": [*[model] * bool(model), *table_cells([central.mean], [central.row])[1]],
             "units": [unit.to_dict() for unit in self.units],
         }
 
-    def atlases(self, side: int, single_side: int) -> list[dict[str, Any]]:
+    def atlases(self, side: int, single_side: int) -> list[Atlas]:
         """The maps of all units: one picture of the means, and one for each image."""
         means, *singles = zip(*(unit.maps for unit in self.units), strict=True)
         return [
-            atlas([tile(one.values, longest) for one in maps]).to_dict()
+            atlas([tile(one.values, longest) for one in maps])
             for maps, longest in [(means, side), *((maps, single_side) for maps in singles)]
         ]
 
@@ -138,12 +142,12 @@ class Model:
             "size": first.groups.size,
             "mean": f"mean of {samples}",
             "about": f"{magnitude_words(first.recipe)} over {samples} of {size}; {channel_words(first.recipe)}",
-            "layers": [layer.to_dict([self.name] * bool(self.name)) for layer in self.layers],
+            "layers": [layer.to_dict(self.name) for layer in self.layers],
         }
 
 
 def without_folders(name: str) -> str:
-    """
+    r"""
     The name without the folders of files in it.
 
     Examples::
@@ -160,11 +164,25 @@ def _of_group(field: MeanMap, group: int) -> MeanMap:
     return replace(field, groups=replace(groups, counts=groups.counts * only, dead=groups.dead * only))
 
 
+def _sizes(field: MeanMap) -> tuple[list[str], list[list[float]] | None]:
+    """Words for ``SIZES``, and ``[side, top, left]`` of the box that holds each of ``SHARES``."""
+    try:
+        mass = radius_mass(field.values)
+    except UndefinedStatistic:
+        return ["none: the unit is dead"] * len(SIZES), None
+    return [f"{number(mass.diameter(share))} px" for share in SIZES.values()], [_box(mass, share) for share in SHARES]
+
+
+def _box(mass: RadiusMass, share: float) -> list[float]:
+    (top, bottom), (left, _) = mass.box(share)
+    return [round(length, 2) for length in (bottom - top, top, left)]
+
+
 def _facts(field: MeanMap) -> dict[str, str]:
     """What is told of a unit beside its sizes."""
+    center = f"{place(field.center)}, {CENTERS.get(field.center_source, CELL)}"
     trf = field.theoretical
     if trf is None:
-        return {"centre": place(field.center)}
+        return {"centre": center}
     outside = "not known" if trf.outside is None else f"{100 * trf.outside:.1f} %"
-    size = box_size(trf) + " px" * (not trf.is_global)
-    return {"centre": f"{place(field.center)}, {SOURCES[field.center_source]}", "TRF": size, "outside": outside}
+    return {"centre": center, "TRF": box_size(trf) + " px" * (not trf.is_global), "outside": outside}
