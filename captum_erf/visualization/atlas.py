@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 EXPONENT = 0.25  # of the scale from a share of the map's maximum to a level: fine where maps are faint
 LEVELS = 255
 GAP = 1  # pixels between tiles, so that a browser that smooths one does not see its neighbour
-SIDES = (4096, 512, 384, 320, 256, 224, 192, 160, 128, 112, 96, 80, 64, 48, 32)  # of the largest tile, finest first
 
 Array = NDArray[np.float64]
 
@@ -59,12 +58,14 @@ def tile(values: Array, side: int) -> Tile:
 
 
 def finest_side(shapes: Sequence[tuple[int, int]], most: float) -> int:
-    """The finest of ``SIDES`` at which maps of these shapes together have no more than ``most`` levels."""
+    """The longest side of a tile at which maps of these shapes together have no more than ``most`` levels."""
 
     def num_levels(side: int) -> int:
         return sum(math.prod(math.ceil(length / _step(shape, side)) for length in shape) for shape in shapes)
 
-    return next((side for side in SIDES if num_levels(side) <= most), SIDES[-1])
+    longest = max((max(shape) for shape in shapes), default=1)
+    sides = (math.ceil(longest / step) for step in range(1, longest + 1))
+    return next((side for side in sides if num_levels(side) <= most), 1)
 
 
 def atlas(tiles: Sequence[Tile]) -> Atlas:
