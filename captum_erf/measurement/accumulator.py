@@ -13,12 +13,15 @@ import torch
 from ..erfmap import ERFMap
 from ..geometry.field import TheoreticalReceptiveField
 from ..geometry.region import Region
+from ..network.batch import Batch
 from ..result.sums import GroupSums, finite_samples
 from . import ranks as distributed
 from .measurement import Measurement
 from .plan import Plan, make_plan
 from .recipe import check_same, describe, join_routes
+from .rehearsal import WindowRefuted
 from .sample_maps import SampleMaps
+from .sharing import MANY
 
 STATE_VERSION = 2
 
@@ -46,6 +49,9 @@ class ERFAccumulator:
     Sums are kept in float64 (float32 where the device has none) by group of samples; a sample's group is its
     running number modulo the number of groups. An update that fails changes nothing.
 
+    Where units are measured on a part of the input, one sample is computed both ways again after 2, 4, 8, ... batches.
+    Should it come out differently, the sums may be wrong: they are not given out any more.
+
     Args:
         measurement (Measurement): What is measured, and how.
 
@@ -65,6 +71,8 @@ class ERFAccumulator:
 
     def __init__(self, measurement: Measurement) -> None:
         self.measurement = measurement
+        self._most_samples = self._most_batches = MANY
+        self._refuted: WindowRefuted | None = None
         self._recipe = describe(measurement)
         self._input_shape: tuple[int, ...] | None = None
         self._plan: Plan | None = None
@@ -97,16 +105,17 @@ class ERFAccumulator:
             ValueError, IndexError: The inputs have another size than those before, ``limit`` is negative, or a
                 position, channel or ``input_index`` does not fit.
             FloatingPointError: A gradient is not finite (with ``nonfinite="raise"``).
+            RuntimeError: A part of the input, on which a unit was measured, has turned out not to be enough.
         """
         if limit is not None and limit < 0:
             raise ValueError(f"limit must be 0 or more samples of the batch, or None for all, got {limit}.")
         taken = self.measurement.read(batch, limit)
         shape = tuple(taken.measured.shape[1:])
         self._check_shape(shape)
+        self._check_sound()
         if len(taken) > 0:
             with self.measurement.running():
-                plan = self._plan or make_plan(self.measurement, taken)
-                maps = plan.sample_maps(taken)
+                plan, maps = self._measured(taken)
             if self.measurement.nonfinite == "raise":
                 self._check_finite(plan, maps)
             if self._plan is None:
@@ -179,7 +188,9 @@ class ERFAccumulator:
         Raises:
             ValueError: No sample has been seen, or all samples of a unit (with ``skip_dead`` of every unit) are dead
                 or not finite.
+            RuntimeError: A part of the input, on which a unit was measured, has turned out not to be enough.
         """
+        self._check_sound()
         if not self._entries or self._num_seen == 0:
             raise ValueError(
                 "No samples were measured: the data loader gave no batch. Check the folder or data set behind it."
@@ -229,6 +240,36 @@ class ERFAccumulator:
         fresh._add(header, sums)
         fresh._num_batches = header["num_batches"]
         vars(self).update(vars(fresh))
+
+    def expect(self, batches: int | None, samples: int | None) -> None:
+        """Says how much will come at most: with few samples, crops on the way are not planned where they cannot pay."""
+        self._most_batches, self._most_samples = batches or MANY, samples or MANY
+
+    def start_over(self) -> None:
+        """Forgets all samples."""
+        vars(self).update(vars(ERFAccumulator(self.measurement)))
+
+    def _expected(self, batch: Batch) -> int:
+        return min(self._most_samples, self._most_batches * len(batch))
+
+    def _measured(self, batch: Batch) -> tuple[Plan, list[SampleMaps]]:
+        """The sample maps of a batch; with a new plan where the first one fails before it has added anything."""
+        plan = self._plan or make_plan(self.measurement, batch, self._expected(batch))
+        try:
+            maps = plan.sample_maps(batch)
+            if self._plan is not None and _is_power_of_two(self._num_batches + 1):
+                plan.look_again(batch)
+        except WindowRefuted as error:
+            if self._num_seen:
+                self._refuted = error
+                raise
+            plan = make_plan(self.measurement, batch, self._expected(batch))
+            maps = plan.sample_maps(batch)
+        return plan, maps
+
+    def _check_sound(self) -> None:
+        if self._refuted is not None:
+            raise WindowRefuted(*self._refuted.args)
 
     def _header(self) -> dict[str, Any]:
         entries = [
@@ -309,6 +350,10 @@ class ERFAccumulator:
                     f"{len(found.values)} samples; look for NaN or inf in the inputs, or pass "
                     'nonfinite="skip" to leave such samples out and count them.'
                 )
+
+
+def _is_power_of_two(number: int) -> bool:
+    return number & (number - 1) == 0
 
 
 def _check_headers(ours: dict[str, Any], theirs: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from math import inf
 from numbers import Integral, Real
 from typing import Any
@@ -13,6 +13,7 @@ from tqdm import tqdm
 from ..erfmap import ERFMap
 from . import ranks as distributed
 from .accumulator import ERFAccumulator
+from .rehearsal import WindowRefuted
 
 SAMPLES_PER_GROUP = 2  # from which on target_error is looked at
 
@@ -26,7 +27,11 @@ def run_through(
     skip_dead: bool = False,
     show_progress: bool = False,
 ) -> list[ERFMap]:
-    """Feeds the batches to the accumulator until one of the limits is reached, and returns its maps."""
+    """
+    Feeds the batches to the accumulator until one of the limits is reached, and returns its maps.
+
+    Where a window is refuted on the way, the batches are gone through once more, without it, if they can be.
+    """
     if max_samples is not None and (not _is_whole(max_samples) or max_samples < 1):
         raise ValueError(f"max_samples must be a whole number of 1 or more, got {max_samples!r}.")
     if target_error is not None:
@@ -36,8 +41,16 @@ def run_through(
             f"The data loader is a tensor of shape {tuple(dataloader.shape)}, which may be one batch or several; pass "
             "[tensor] for one batch, list(tensor) for several."
         )
+    accumulator.expect(_num_batches(dataloader), max_samples)
     if not distributed.in_job():
-        _feed(accumulator, dataloader, max_samples, target_error, show_progress)
+        can_start_over = accumulator.num_samples == 0 and not isinstance(dataloader, Iterator)
+        try:
+            _feed(accumulator, dataloader, max_samples, target_error, show_progress)
+        except WindowRefuted:
+            if not can_start_over:
+                raise
+            accumulator.start_over()
+            _feed(accumulator, dataloader, max_samples, target_error, show_progress)
         return accumulator.compute(skip_dead=skip_dead)
     with distributed.together():
         _feed(accumulator, dataloader, distributed.share_of(max_samples), None, show_progress)
@@ -61,6 +74,14 @@ def _feed(
             return
         if target_error is not None and _precise_enough(accumulator, target_error):
             return
+
+
+def _num_batches(dataloader: Iterable[Any]) -> int | None:
+    """How many batches will come, where the loader knows."""
+    try:
+        return len(dataloader)  # type: ignore[arg-type]
+    except TypeError:
+        return None
 
 
 def _is_whole(number: Any) -> bool:
