@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from .. import visualization
 from ..erfmap import ERFMap
+from ..result.spreadsheet import spreadsheet
 
 Row = dict[str, Any]
 
@@ -38,24 +38,10 @@ def write(folder: Path, fields: Sequence[ERFMap], rows: Sequence[Row], run: Mapp
     summary = folder / "summary.json"
     summary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     sheet = folder / "summary.csv"
-    with sheet.open("w", newline="", encoding="utf-8") as stream:
-        listed = {key: len(value) for row in rows for key, value in row.items() if isinstance(value, list)}
-        flat = [_flat(row, listed) for row in rows]
-        writer = csv.DictWriter(stream, list(dict.fromkeys(key for row in flat for key in row)))
-        writer.writeheader()
-        writer.writerows(flat)
+    sheet.write_text(spreadsheet(rows), encoding="utf-8", newline="")
     picture = folder / "erf.png"
     visualization.plot_layers(fields).savefig(picture)
     return [picture, sheet, summary, *maps]
-
-
-def _flat(row: Row, listed: Mapping[str, int]) -> Row:
-    """The row with a cell for each entry of a list: ``grid_0``, ``grid_1``, ... along the axes."""
-    flat: Row = {}
-    for key, value in row.items():
-        cells = {f"{key}_{axis}": value and value[axis] for axis in range(listed.get(key, 0))}
-        flat.update(cells or {key: value})
-    return flat
 
 
 def file_names(layers: Iterable[str]) -> list[str]:

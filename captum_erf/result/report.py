@@ -162,6 +162,13 @@ def table(fields: Sequence[MeanMap], rows: Sequence[Row], labels: Sequence[Seque
         fields (sequence of MeanMap), rows (sequence of dict): The maps and their summaries.
         labels (sequence): Headings of further columns in front, and then for each map what stands in them.
     """
+    return columns(table_cells(fields, rows, labels), left=1 + (len(labels[0]) if labels else 0))
+
+
+def table_cells(
+    fields: Sequence[MeanMap], rows: Sequence[Row], labels: Sequence[Sequence[str]] = ()
+) -> list[list[str]]:
+    """The headings of the table, and the cells of each of its lines."""
     shown = [statistic for statistic in STATISTICS if statistic.heading]
     before = labels or [[]] * (len(fields) + 1)
     lines = [[*before[0], "layer", "grid", "stride", "TRF", *[statistic.heading for statistic in shown], "outside"]]
@@ -169,7 +176,7 @@ def table(fields: Sequence[MeanMap], rows: Sequence[Row], labels: Sequence[Seque
         numbers = [statistic.words(row, error=statistic.heading_error) for statistic in shown]
         cells = ["-" if cell == "none" else cell for cell in [*_place(field), *numbers, _outside(field)]]
         lines.append([*label, field.layer or "the network", *cells])
-    return columns(lines, left=1 + len(before[0]))
+    return lines
 
 
 def _place(field: MeanMap) -> list[str]:
