@@ -1,112 +1,112 @@
-"""What a measurement leaves behind: a table to read, and a folder with the numbers, the maps and the picture."""
+"""What a measurement leaves behind: a folder with the numbers, the maps and the picture."""
 
 from __future__ import annotations
 
 import csv
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import visualization
+from matplotlib.figure import Figure
+
 from ..erfmap import ERFMap
-from ..result.report import number
-from ..summaries.arrays import times
 
 Row = dict[str, Any]
 
 RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10))}
+SUMMARY = "summary.json"
+LONGEST = 100  # letters of a folder's name
 
 
-def table(fields: Sequence[ERFMap], rows: Sequence[Row]) -> str:
-    """One line for each layer, lengths in input pixels, with standard errors."""
-    lines = [["layer", "grid", "stride", "TRF", "ERF 50 %", "90 %", "95 %", "sigma", "R²", "ERF/TRF", "outside"]]
-    lines += [
-        [field.layer or "the network", *_geometry(field), *_measured(row), _outside(field)]
-        for field, row in zip(fields, rows, strict=True)
-    ]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    lines = [["-" if cell == "none" else cell for cell in line] for line in lines]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in lines
-    )
+@dataclass(frozen=True)
+class Picture:
+    """A figure that is drawn when it is written, and its file's name without the ending."""
+
+    name: str
+    draw: Callable[[], Figure]
+    formats: Sequence[str]
 
 
-def _geometry(field: ERFMap) -> list[str]:
-    trf = field.theoretical
-    if trf is None:
-        return ["-"] * 3
-    bound = "at least " if trf.is_clipped else ""
-    return [times(trf.grid), _lengths(trf.stride), "global" if trf.is_global else bound + _lengths(trf.size)]
-
-
-def _outside(field: ERFMap) -> str:
-    trf = field.theoretical
-    return "-" if trf is None or trf.outside is None or trf.is_global else f"{100 * trf.outside:.1f} %"
-
-
-def _measured(row: Row) -> list[str]:
-    lengths = [
-        number(row[key], row[f"{key}_se"]) for key in ("diameter_50", "diameter_90", "diameter_95", "gaussian_sigma")
-    ]
-    return [*lengths, number(row["gaussian_r2"], None, 3), number(row["erf_to_trf"], None, 2)]
-
-
-def _lengths(lengths: Sequence[float]) -> str:
-    return times(lengths if len(set(lengths)) > 1 else lengths[:1])
-
-
-def write(folder: Path, fields: Sequence[ERFMap], rows: Sequence[Row], run: Mapping[str, Any]) -> list[Path]:
+def write(
+    folder: Path, maps: Mapping[str, ERFMap], rows: Sequence[Row], run: Mapping[str, Any], picture: Picture
+) -> list[Path]:
     r"""
-    Writes ``summary.csv``, ``summary.json``, a ``.npz`` for each map and ``erf.png``, over those of an earlier run.
+    Writes ``summary.csv``, ``summary.json``, a ``.npz`` for each map and the picture. What an earlier run has written
+    into the folder is written over or removed; ``summary.json`` lists it.
 
     Args:
         folder (Path): Where to.
-        fields (Sequence[ERFMap]): The maps.
+        maps (Mapping[str, ERFMap]): The maps by the names of their files, without ending.
         rows (Sequence[dict]): Their summaries.
         run (Mapping): What was measured and how, ready for JSON.
+        picture (Picture): The figure.
 
     Returns:
         *list[Path]*: the files.
     """
-    names = file_names([field.layer for field in fields])
-    maps = [folder / f"{name}.npz" for name in names]
-    for file, field in zip(maps, fields, strict=True):
-        field.save(file, overwrite=True)
-    report = {**run, "layers": [{**row, "file": file.name} for row, file in zip(rows, maps, strict=True)]}
-    summary = folder / "summary.json"
-    summary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    sheet = folder / "summary.csv"
-    with sheet.open("w", newline="", encoding="utf-8") as stream:
-        listed = {key: len(value) for row in rows for key, value in row.items() if isinstance(value, list)}
-        flat = [_flat(row, listed) for row in rows]
+    pictures = [folder / f"{picture.name}.{ending}" for ending in picture.formats]
+    files = [*pictures, folder / "summary.csv", folder / SUMMARY, *(folder / f"{name}.npz" for name in maps)]
+    _remove(folder, keep=files)
+    for name, field in maps.items():
+        field.save(folder / f"{name}.npz", overwrite=True)
+    listed = [{**row, "file": f"{name}.npz"} for row, name in zip(rows, maps, strict=True)]
+    report = {**run, "layers": listed, "files": [file.name for file in files]}
+    (folder / SUMMARY).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    _write_sheet(folder / "summary.csv", rows)
+    figure = picture.draw()
+    for file in pictures:
+        figure.savefig(file)
+    return files
+
+
+def _remove(folder: Path, keep: Iterable[Path]) -> None:
+    """Removes what an earlier run has written here and this one does not write over."""
+    try:
+        written = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["files"]
+        names = [name for name in written if isinstance(name, str) and Path(name).name == name]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    for name in set(names) - {file.name for file in keep}:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _write_sheet(file: Path, rows: Sequence[Row]) -> None:
+    listed = {key: len(value) for row in rows for key, value in row.items() if isinstance(value, list)}
+    flat = [_flat(row, listed) for row in rows]
+    with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(dict.fromkeys(key for row in flat for key in row)))
         writer.writeheader()
         writer.writerows(flat)
-    picture = folder / "erf.png"
-    visualization.plot_layers(fields).savefig(picture)
-    return [picture, sheet, summary, *maps]
 
 
 def _flat(row: Row, listed: Mapping[str, int]) -> Row:
     """The row with a cell for each entry of a list: ``grid_0``, ``grid_1``, ... along the axes."""
     flat: Row = {}
     for key, value in row.items():
-        cells = {f"{key}_{axis}": value and value[axis] for axis in range(listed.get(key, 0))}
+        entries = value if isinstance(value, list) else []
+        cells = {f"{key}_{axis}": entries[axis] if axis < len(entries) else None for axis in range(listed.get(key, 0))}
         flat.update(cells or {key: value})
     return flat
 
 
-def file_names(layers: Iterable[str]) -> list[str]:
-    """Names of the layers that every file system takes, each once whatever it makes of capitals."""
+def file_names(labels: Iterable[str]) -> list[str]:
+    """Names for the labels that every file system takes, each once whatever it makes of capitals."""
     taken: dict[str, int] = {}
     names = []
-    for layer in layers:
-        name = safe(layer) or "network"
+    for label in labels:
+        name = safe(label) or "network"
         taken[name.lower()] = count = taken.get(name.lower(), 0) + 1
         names.append(name if count == 1 else f"{name}-{count}")
     return names
+
+
+def folder_name(parts: Sequence[str]) -> str:
+    """The default folder's: ``erf-`` and what tells the run from others."""
+    name = "-".join(["erf", *filter(None, map(safe, parts))])
+    return name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}...{name[-LONGEST // 2 :]}"
 
 
 def safe(name: str) -> str:
