@@ -215,19 +215,19 @@ def default_layers(model: nn.Module, outputs: Outputs, layout: Layout, size: Seq
     For every spatial resolution the last stage that produces it, in the order in which they run.
 
     A stage is a module of the network's own, or of a module that runs through resolutions of its own: ``relu``,
-    ``layer1``, ..., ``layer4`` in ResNet-18, ``features.3``, ... in VGG-16. Single units, adaptive pooling and modules
-    that run several times do not count, nor do those after which the sum over channels is nearly constant: what ends
-    in a layer norm, or sums to the same everywhere.
+    ``layer1``, ..., ``layer4`` in ResNet-18, ``features.3``, ... in VGG-16. Single units, adaptive pooling, modules
+    that run several times and those before the first weights do not count, nor do those after which the sum over
+    channels is nearly constant: what ends in a layer norm, or sums to the same everywhere.
 
     Raises:
         ValueError: No module hands over a grid in this layout.
     """
     grids = _grids(outputs, layout, size)
     pooling = (nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
-    unsuited = {name for name in grids if outputs[name].calls > 1 or is_even(model, outputs, layout, name)}
+    unsuited = {name for name in grids if is_even(model, outputs, layout, name)}
     stages = [
         name
-        for name in _stages("", list(outputs), grids, unsuited)
+        for name in _stages("", _learned(model, outputs), grids, unsuited)
         if name not in unsuited and not isinstance(model.get_submodule(name), pooling)
     ]
     last = {grids[name]: name for name in sorted(stages, key=list(grids).index)}
@@ -237,6 +237,13 @@ def default_layers(model: nn.Module, outputs: Outputs, layout: Layout, size: Seq
             "Name layers with --layers and say how to read them with --layout, or use the Python interface."
         )
     return sorted(last.values(), key=list(grids).index)
+
+
+def _learned(model: nn.Module, outputs: Outputs) -> list[str]:
+    """The modules that run once, from the first that holds weights on."""
+    once = [name for name, output in outputs.items() if output.calls == 1]
+    first = (place for place, name in enumerate(once) if next(model.get_submodule(name).parameters(), None) is not None)
+    return once[next(first, 0) :]
 
 
 def is_even(model: nn.Module, outputs: Outputs, layout: Layout, name: str) -> bool:

@@ -30,11 +30,20 @@ class WeightsError(RuntimeError):
 
 
 @dataclass(frozen=True)
+class Code:
+    """The Python that makes a model."""
+
+    imports: str
+    expression: str
+
+
+@dataclass(frozen=True)
 class NamedModel:
-    """A model, what its weights are in words, and the images that it was made for."""
+    """A model, what its weights are in words, the Python that makes it, and the images that it was made for."""
 
     model: nn.Module
     weights: str
+    code: Code
     look: Look = field(default_factory=Look)
 
 
@@ -75,15 +84,21 @@ def _torchvision(name: str, published: str | None) -> NamedModel:
     if "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters:
         options["weights_backbone"] = None
     if published is None:
-        return NamedModel(models.get_model(name, **options), RANDOM)
+        return NamedModel(models.get_model(name, **options), RANDOM, _torchvision_code(name, options))
     known = models.get_model_weights(name)
     if published not in known.__members__:
         raise ValueError(
             f"{name} has no weights {published!r}{near(published, known.__members__)}. A file will do too."
         )
     chosen = known[published]
-    model = _fetch(lambda: models.get_model(name, **{**options, "weights": published}), published, chosen.url)
-    return NamedModel(model, f"trained, torchvision's {chosen}")
+    options["weights"] = published
+    model = _fetch(lambda: models.get_model(name, **options), published, chosen.url)
+    return NamedModel(model, f"trained, torchvision's {chosen}", _torchvision_code(name, options))
+
+
+def _torchvision_code(name: str, options: dict[str, Any]) -> Code:
+    given = "".join(f", {key}={value!r}" for key, value in options.items())
+    return Code("import torchvision", f"torchvision.models.get_model({name!r}{given})")
 
 
 def _import_torchvision() -> ModuleType:
@@ -137,7 +152,8 @@ def _timm(name: str, published: str | None) -> NamedModel:
         tuple(made.get("mean", plain.mean)),
         tuple(made.get("std", plain.std)),
     )
-    return NamedModel(model, words, look)
+    code = Code("import timm", f"timm.create_model({name!r}, pretrained={published is not None})")
+    return NamedModel(model, words, code, look)
 
 
 def _fetch(create: Callable[[], nn.Module], published: str, url: str) -> nn.Module:
@@ -161,14 +177,26 @@ def _factory(wanted: Wanted, published: str | None) -> NamedModel:
             "weights along."
         )
     made = _attribute(_import_own(wanted.place), wanted)
+    code = wanted.attribute
     if wanted.arguments is not None or not isinstance(made, nn.Module):
         made = _call(made, wanted)
+        code += f"({wanted.arguments or ''})"
     inner = getattr(made, "model", None)
     if not isinstance(made, nn.Module) and isinstance(inner, nn.Module):
         made = inner
+        code += ".model"
     if not isinstance(made, nn.Module):
         raise ValueError(f"{name} returned a {type(made).__name__}; expected a torch.nn.Module.")
-    return NamedModel(made, f"as {name} left them (seed {{seed}})")
+    plain = name.replace("{", "{{").replace("}", "}}")
+    return NamedModel(made, f"as {plain} left them (seed {{seed}})", _own_code(wanted, code))
+
+
+def _own_code(wanted: Wanted, expression: str) -> Code:
+    file, first = Path(wanted.place), wanted.attribute.split(".")[0]
+    if file.suffix != ".py":
+        return Code(f"from {wanted.place} import {first}", expression)
+    root = "" if file.parent == Path() else f"import sys\n\nsys.path.insert(0, {str(file.parent)!r})\n"
+    return Code(f"{root}from {file.stem} import {first}", expression)
 
 
 def _call(made: Any, wanted: Wanted) -> Any:

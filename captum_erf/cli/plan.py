@@ -37,9 +37,14 @@ class Case:
     reading: Reading
 
     @property
+    def file(self) -> Path | None:
+        """The file that holds the weights, if there is one."""
+        return Path(self.weights) if self.weights is not None and is_file(self.weights) else None
+
+    @property
     def label(self) -> str:
         """The weights in one word."""
-        return "random" if self.weights is None else Path(self.weights).stem if is_file(self.weights) else self.weights
+        return self.file.stem if self.file else self.weights or "random"
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,8 @@ def _runnable(found: NamedModel, options: argparse.Namespace) -> tuple[NamedMode
             f"{type(found.model).__name__} is no network that can be run; pass the one that it holds as .model."
         ) from None
     say(f"{type(found.model).__name__} cannot be run itself; measured is the network that it holds as .model")
-    return dataclasses.replace(found, model=inner.eval().requires_grad_(False)), shape, outputs
+    code = dataclasses.replace(found.code, expression=f"{found.code.expression}.model")
+    return dataclasses.replace(found, model=inner.eval().requires_grad_(False), code=code), shape, outputs
 
 
 def _choose(

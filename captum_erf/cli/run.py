@@ -20,6 +20,7 @@ from ..measurement.loop import relative_error, run_through
 from ..result.report import channel_words
 from ..version import __version__
 from . import files, resume
+from .code import show_code
 from .files import Picture
 from .layers import is_even
 from .options import UsageError, plain
@@ -47,6 +48,9 @@ def run(options: argparse.Namespace) -> None:
             tell("\n\n".join(map(list_layers, each_model(cases))))
             return
         samples = make_samples(options, [case.shape for case in cases], [case.found.look for case in cases])
+        if options.show_code:
+            tell(show_code(options, settings, cases, samples))
+            return
     except NoImagesError:
         raise
     except (ValueError, TypeError, IndexError) as error:
@@ -59,7 +63,9 @@ def run(options: argparse.Namespace) -> None:
 
 def _make_folder(options: argparse.Namespace, cases: Sequence[Case]) -> Path:
     parts = [
-        *dict.fromkeys("-".join([case.wanted.name, *case.wanted.layers]) for case in cases),
+        *dict.fromkeys(
+            "-".join([case.wanted.short if len(cases) > 1 else case.wanted.name, *case.wanted.layers]) for case in cases
+        ),
         *dict.fromkeys(case.label for case in cases if len(cases) > 1 or case.weights is not None),
     ]
     folder: Path = options.output or Path(files.folder_name(parts))
@@ -143,10 +149,14 @@ def _origin(field: ERFMap) -> dict[str, Any]:
 
 def _labels(measured: Sequence[Measured]) -> list[list[str]]:
     """The first columns of the table, of several networks."""
-    if len(measured) == 1:
-        return []
-    lines = [[found.case.wanted.name, found.case.label] for found in measured for _ in found.fields]
-    return [["model", "weights"], *lines]
+    columns = {
+        "model": [found.case.wanted.short for found in measured],
+        "weights": [found.case.label for found in measured],
+    }
+    told = {head: column for head, column in columns.items() if len(set(column)) > 1}
+    lines = [[column[place] for column in told.values()] for place in range(len(measured))]
+    rows = [line for line, found in zip(lines, measured, strict=True) for _ in found.fields]
+    return [list(told), *rows] if told else []
 
 
 def _file_names(measured: Sequence[Measured]) -> list[str]:
@@ -155,7 +165,7 @@ def _file_names(measured: Sequence[Measured]) -> list[str]:
         return files.file_names(field.layer for field in measured[0].fields)
     labels = []
     for found in measured:
-        stem = f"{found.case.wanted.name}-{found.case.label}"
+        stem = f"{found.case.wanted.short}-{found.case.label}"
         alone = len(found.fields) == 1 and not found.case.wanted.layers
         labels += [stem if alone else f"{stem}-{field.layer}" for field in found.fields]
     return files.file_names(labels)

@@ -37,6 +37,12 @@ class Wanted:
         return self._parts[2]
 
     @property
+    def short(self) -> str:
+        """The name without the place that it comes from."""
+        found = FACTORY.fullmatch(self.name)
+        return self.name.removeprefix("timm:") if found is None else self.name[found.start("name") :]
+
+    @property
     def _parts(self) -> tuple[str, str, str | None]:
         found = FACTORY.fullmatch(self.name)
         return ("", self.name, None) if found is None else (found["place"], found["name"], found["arguments"])

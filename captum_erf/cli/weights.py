@@ -36,13 +36,13 @@ class Misfit:
         return f"{self.name} {self.shape}, {self.found}"
 
 
-def read_weights(model: nn.Module, file: Path, layers: Sequence[nn.Module], shape: Sequence[int]) -> str | None:
+def read_weights(model: nn.Module, file: str | Path, layers: Sequence[nn.Module], shape: Sequence[int]) -> str | None:
     r"""
     Loads a file's weights into a model.
 
     Args:
         model (nn.Module): The model.
-        file (Path): A state dict, or a checkpoint that holds one, of ``torch.save`` or safetensors; read without
+        file (str or Path): A state dict, or a checkpoint that holds one, of ``torch.save`` or safetensors; read without
             pickle.
         layers (Sequence[nn.Module]): Those that are measured: what they do not depend on need not fit.
         shape (Sequence[int]): Of one input, ``(C, *size)``.
@@ -53,6 +53,7 @@ def read_weights(model: nn.Module, file: Path, layers: Sequence[nn.Module], shap
     Raises:
         WeightsError: The file cannot be read, or does not fit.
     """
+    file = Path(file)
     state = max(_candidates(_load(file), file), key=lambda found: len(_fitting(model, found)))
     fitting = _fitting(model, state)
     misfits = _misfits(model, state, fitting)
