@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from .text import counted, times
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -53,7 +55,7 @@ class Look:
         return Look(self.size, (fmean(self.mean),), (fmean(self.std),))
 
     def __str__(self) -> str:
-        return " x ".join(map(str, self.size))
+        return times(self.size)
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ class Crops(Dataset[Tensor]):
             raise ValueError(f"cut must be one of {', '.join(CUTS)}, got {self.cut!r}.")
         if self.cut in ("center", "resize") and self.num_samples > len(self.files):
             raise ValueError(
-                f"The cut {self.cut!r} gives one crop of each of {self._count(len(self.files), 'image')}, and "
+                f"The cut {self.cut!r} gives one crop of each of {counted(len(self.files), 'image')}, and "
                 f"{self.num_samples} were asked for; ask for fewer, or take random ones."
             )
         if self.short_side is not None and self.cut == "resize":
@@ -175,20 +177,16 @@ class Crops(Dataset[Tensor]):
     @property
     def words(self) -> str:
         """What the crops are."""
-        return f"{self._count(self.num_samples, 'crop')} of {self.look}{self._place()}"
+        return f"{counted(self.num_samples, 'crop')} of {self.look}{self._place()}"
 
     def _place(self) -> str:
-        images = f"{self._count(self.num_images, 'image')} from {self.source}"
+        images = f"{counted(self.num_images, 'image')} from {self.source}"
         cut = "" if self.cut is None else f", {CUTS[self.cut].words}"
         if len(self.files) == 1 and self.cut is not None:
             return f"{cut}, of {self.source}"
         if self.num_samples <= len(self.files):
             return f"{cut}, one of each of {images}"
         return f"{cut} of only {images}; crops of one image are alike, so the standard errors come out too small"
-
-    @staticmethod
-    def _count(number: int, thing: str) -> str:
-        return f"{number} {thing}{'s' * (number != 1)}"
 
 
 def photograph(
@@ -269,7 +267,7 @@ def folder(
         _warn(unreadable, root)
     if not found:
         raise NoImagesError(
-            f"{root} holds no image that can be read, among {Crops._count(len(files), 'file')}; expected a folder of "
+            f"{root} holds no image that can be read, among {counted(len(files), 'file')}; expected a folder of "
             "JPEG, PNG or other images, in folders of its own or not."
         )
     look = Look(_pair(size), mean, std)

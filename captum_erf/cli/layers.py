@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..network.layers import eager, find_layers, same_attributes, unchanged
 from ..network.layouts import Layout, apply_layout, channels_last, check_layout, fits_input, tokens
+from ..text import times
 
 EVEN = 1e-5  # spread of the sums over channels, as a share of their terms' sizes, that counts as rounding
 MOST_PREFIX = 8  # tokens in front of those with a place: class token and registers
@@ -180,8 +181,7 @@ def _read_tokens(shape: tuple[int, ...], grids: Mapping[str, tuple[int, ...]]) -
     for name, grid in grids.items():
         prefix = shape[1] - math.prod(grid)
         if 0 <= prefix <= MOST_PREFIX:
-            units = " x ".join(map(str, grid))
-            return Reading(tokens(prefix, grid), f"tokens:{prefix}, as the grid of {name}, {units}, shows")
+            return Reading(tokens(prefix, grid), f"tokens:{prefix}, as the grid of {name}, {times(grid)}, shows")
     raise ValueError(_tokens_message(shape))
 
 

@@ -14,7 +14,8 @@ from torch import nn
 
 from ..network.layouts import Layout, channels_last, tokens
 from ..network.units import resolve_position
-from ..protocols.protocol import PROTOCOLS, Protocol
+from ..protocols import PROTOCOLS, Protocol
+from ..text import times
 from .layers import Outputs, Reading, default_layers, detect_layout, look, read_shape, wanted_layers
 from .models import NamedModel, load_model
 from .options import PRECISIONS, is_file
@@ -202,7 +203,7 @@ def list_layers(case: Case) -> str:
     wide, wider = (max(len(row[column]) for row in rows) for column in (0, 1))
     lines = [f"{name:<{wide}}  {kind:<{wider}}  {words}  {star}".rstrip() for name, kind, words, star in rows]
     chosen = "* is measured" if case.layers else "None is measured without --layers and --layout"
-    size = " x ".join(map(str, case.shape[1:]))
+    size = times(case.shape[1:])
     return "\n".join([*lines, "", f"{case.wanted.name} on inputs of {size}. {chosen}."])
 
 

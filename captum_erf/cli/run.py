@@ -17,7 +17,8 @@ from ..attribution import EffectiveReceptiveField
 from ..erfmap import ERFMap
 from ..images import NoImagesError
 from ..measurement.loop import relative_error, run_through
-from ..result.report import channel_words
+from ..result.report import cells, channel_words
+from ..text import columns, times
 from ..version import __version__
 from . import files, resume
 from .code import show_code
@@ -26,7 +27,6 @@ from .layers import is_even
 from .options import UsageError, plain
 from .plan import Case, Settings, each_model, list_layers, make_cases, make_settings
 from .samples import Samples, make_samples
-from .table import table
 from .terminal import say, tell
 
 
@@ -112,7 +112,7 @@ def _saved_run(
     identity = {
         "model": case.wanted.name,
         "layers": case.layers,
-        "input": " x ".join(map(str, case.shape)),
+        "input": times(case.shape),
         "seed": options.seed,
         "position": str(settings.keywords["positions"][0]),
         "channel": options.channel,
@@ -133,7 +133,7 @@ def _tell_and_write(
     reports = [settings.protocol.report(field) for field in fields] if settings.protocol else []
     if reports:
         run["protocol"] = [report.to_dict() for report in reports]
-    texts = [table(fields, summaries, _labels(measured)), _notes(options, settings, measured), *map(str, reports)]
+    texts = [_table(measured, fields, summaries), _notes(options, settings, measured), *map(str, reports)]
     try:
         tell("\n\n".join(texts))
     finally:
@@ -145,6 +145,13 @@ def _tell_and_write(
 def _origin(field: ERFMap) -> dict[str, Any]:
     recipe = field.recipe
     return {key: recipe[key] for key in ("model", "weights", "images")} | {"channel": channel_words(recipe)}
+
+
+def _table(measured: Sequence[Measured], fields: Sequence[ERFMap], summaries: Sequence[dict[str, Any]]) -> str:
+    lines, labels = cells(fields, summaries), _labels(measured)
+    if not labels:
+        return columns(lines)
+    return columns([[*label, *line] for label, line in zip(labels, lines, strict=True)], left=len(labels[0]) + 1)
 
 
 def _labels(measured: Sequence[Measured]) -> list[list[str]]:

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from .. import images
 from ..images import NUM_SAMPLES, Crops, Look
+from ..text import counted, times
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 COLOURS = (1, 3)  # channels of photographs
@@ -47,7 +48,7 @@ class Noise(Dataset[Tensor]):
 
     @property
     def words(self) -> str:
-        return f"{_count(self.num_samples, 'sample')} of noise, {_times(self.shape)}; --data takes .npy arrays"
+        return f"{counted(self.num_samples, 'sample')} of noise, {times(self.shape)}; --data takes .npy arrays"
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Arrays(Dataset[Tensor]):
 
     @property
     def words(self) -> str:
-        return f"{_count(len(self.files), 'array')} of {_times(self.shape)} from {self.source}, values as they are"
+        return f"{counted(len(self.files), 'array')} of {times(self.shape)} from {self.source}, values as they are"
 
 
 Samples = Crops | Noise | Arrays
@@ -110,7 +111,7 @@ def input_shape(model: nn.Module, look: Look, options: argparse.Namespace) -> tu
         return channels, *(options.size or look.size)
     kind, axes, such = OTHER_INPUTS[num_dims]
     raise ValueError(
-        f"The network takes {kind} of {_count(channels, 'channel')}; say how large: --shape {axes}, such as "
+        f"The network takes {kind} of {counted(channels, 'channel')}; say how large: --shape {axes}, such as "
         f"--shape {channels},{such}."
     )
 
@@ -146,7 +147,7 @@ def _array_files(folder: Path | None) -> list[Path]:
 def _arrays(options: argparse.Namespace, files: Sequence[Path], shape: tuple[int, ...]) -> Arrays:
     wanted = options.num_samples or min(NUM_SAMPLES, len(files))
     if wanted > len(files):
-        raise ValueError(f"--num-samples {wanted}: {options.data} holds {_count(len(files), 'array')}.")
+        raise ValueError(f"--num-samples {wanted}: {options.data} holds {counted(len(files), 'array')}.")
     return Arrays(tuple(files[:wanted]), shape, str(options.data))
 
 
@@ -154,7 +155,7 @@ def _noise(options: argparse.Namespace, shape: tuple[int, ...]) -> Noise:
     if options.data is not None:
         raise ValueError(
             f"--data {options.data} holds no .npy files, and images do not go with a network that takes "
-            f"{_times(shape)} (channels first)."
+            f"{times(shape)} (channels first)."
         )
     return Noise(options.num_samples or NUM_SAMPLES, shape, options.seed)
 
@@ -166,11 +167,3 @@ def _crops(options: argparse.Namespace, look: Look) -> Crops:
         return images.folder(options.data, options.num_samples, cut=options.crop, **given)
     cut = options.crop or "random"
     return images.photograph(options.num_samples or (NUM_SAMPLES if cut == "random" else 1), cut=cut, **given)
-
-
-def _times(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'s' * (number != 1)}"

@@ -20,7 +20,7 @@ from torch.nn import Module
 from ..network.layers import ForwardFunc, Layer, all_modules, find_layers, model_device
 from ..network.layouts import Layout
 from ..network.units import Position, resolve_position
-from ..summaries.arrays import times
+from ..text import times
 from .bounds import Box, find_boxes
 from .probing import Prober
 

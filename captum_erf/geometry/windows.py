@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from operator import sub
 from typing import Any
 
-from ..result.sums import region
 from .field import TheoreticalReceptiveField
+from .region import Region
 
 LARGEST_SHARE = 0.7  # of the input: a window breaks even at 0.5 beside a shared forward pass, at 1 without one
 MULTIPLES = (1, 2, 3, 4, 6, 8, 16, 32)  # of the layer's stride
@@ -70,7 +70,7 @@ def larger_windows(field: TheoreticalReceptiveField) -> Iterator[Window]:
 
 def field_inside(field: TheoreticalReceptiveField, window: Window) -> tuple[Any, ...]:
     """Index, in the window, of the part of the field that lies inside the input."""
-    return region(*_field_span(field, window))
+    return Region(*_field_span(field, window)).index
 
 
 def field_ends(field: TheoreticalReceptiveField, window: Window) -> Iterator[tuple[Any, ...]]:
@@ -79,10 +79,10 @@ def field_ends(field: TheoreticalReceptiveField, window: Window) -> Iterator[tup
     for axis, (lower, upper, size) in enumerate(zip(field.lower, field.upper, field.input_size, strict=True)):
         thin = (*length[:axis], 1, *length[axis + 1 :])
         if lower >= 0:
-            yield region(start, thin)
+            yield Region(start, thin).index
         if upper <= size:
             last = start[axis] + length[axis] - 1
-            yield region((*start[:axis], last, *start[axis + 1 :]), thin)
+            yield Region((*start[:axis], last, *start[axis + 1 :]), thin).index
 
 
 def _field_span(field: TheoreticalReceptiveField, window: Window) -> tuple[tuple[int, ...], tuple[int, ...]]:

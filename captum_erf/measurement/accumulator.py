@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
+import torch
+
 from ..erfmap import ERFMap
 from ..geometry.field import TheoreticalReceptiveField
+from ..geometry.region import Region
 from ..network.batch import Batches
 from ..network.layers import model_device
 from ..result.sums import GroupSums, finite_samples
@@ -133,8 +136,10 @@ class ERFAccumulator:
         self._open([(network.layers[target.place].name, target.theoretical) for target in targets], shape[1:])
         self._routes = join_routes(self._routes, [[route_words(target)] for target in targets])
         self._targets = targets
+        numbers = torch.arange(self._num_seen, self._num_seen + shape[0])
         for entry, found in zip(self._entries, maps, strict=True):
-            entry.sums.add(found.values.detach(), found.offset, self._num_seen)
+            maps_here, region = found.values.detach(), Region(found.offset, tuple(found.values.shape[1:]))
+            entry.sums.add(maps_here, region, numbers % self._groups)
         self._num_seen += shape[0]
         self._num_batches += 1
 
@@ -228,7 +233,7 @@ class ERFAccumulator:
             "sums": [item.sums.to("cpu", copy=True) for item in sums],
             "counts": [item.counts.clone() for item in sums],
             "dead": [item.dead.clone() for item in sums],
-            "offsets": [list(item.offset) for item in sums],
+            "offsets": [list(item.region.offset) for item in sums],
             "num_nonfinite": [item.num_nonfinite for item in sums],
         }
 

@@ -59,7 +59,7 @@ def add_up(sums: GroupSums, group: Any = None) -> GroupSums:
     dist.all_reduce(total, group=group)
     dist.all_reduce(numbers, group=group)
     counts, dead, nonfinite = torch.split(numbers.cpu(), [groups, groups, 1])
-    return GroupSums(total.to(sums.sums.device), counts, dead, sums.offset, int(nonfinite))
+    return GroupSums(total.to(sums.sums.device), counts, dead, sums.region, int(nonfinite))
 
 
 def _device(group: Any) -> torch.device:

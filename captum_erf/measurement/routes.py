@@ -18,13 +18,14 @@ import torch
 from torch import Tensor
 
 from ..geometry.field import TheoreticalReceptiveField, probe
+from ..geometry.region import Region
 from ..geometry.windows import Window, field_ends, field_inside, find_window, larger_windows
 from ..network.gradient import Magnitude, Network, gradients_enabled, sample_maps, unit_gradients
 from ..network.layers import is_batch, mixes_samples, unchanged
 from ..network.layouts import apply_layout
 from ..network.passes import layer_outputs
 from ..network.units import Channel, NeuronSelector, Position, Reader, Selected, Units
-from ..result.sums import finite_samples, region
+from ..result.sums import finite_samples
 
 SELF_CHECK_TOLERANCE = 1e-4  # of a map's maximum
 CACHE_SIZE = 64  # input shapes and states of the weights
@@ -131,7 +132,7 @@ class Measurement:
         self, targets: Sequence[Target], stack: list[tuple[int, Window]], inputs: Tensor
     ) -> Iterator[tuple[int, SampleMaps]]:
         layer = self.network.layers[targets[stack[0][0]].place]
-        crops = torch.cat([inputs[region(window.offset, window.shape)] for _, window in stack])
+        crops = torch.cat([inputs[Region(window.offset, window.shape).index] for _, window in stack])
         reader = Units(tuple(window.index for _, window in stack), self.channel)
         network = replace(self.network, layers=(layer,))
         for _, _, (gradient,) in unit_gradients(network, [[reader]], (crops,), autocast=self.autocast):
@@ -262,7 +263,7 @@ class Measurement:
         What a map does not show, NaN does: it reaches the unit from wherever the unit sees.
         """
         assert target.theoretical is not None
-        crop = sample[region(window.offset, window.shape)]
+        crop = sample[Region(window.offset, window.shape).index]
         around = torch.full_like(crop, math.nan)
         inside = field_inside(target.theoretical, window)
         around[inside] = crop[inside]
@@ -316,7 +317,7 @@ def _finite(item: Any) -> Any:
 def _placed(part: Tensor, offset: tuple[int, ...], size: Sequence[int]) -> Tensor:
     """The part at its place in the whole input, with zeros elsewhere."""
     whole = part.new_zeros(*part.shape[: -len(size)], *size)
-    whole[region(offset, part.shape[-len(size) :])] = part
+    whole[Region(offset, tuple(part.shape[-len(size) :])).index] = part
     return whole
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from operator import add, le
+from operator import le
 from typing import Any
 
+import torch
+
 from ..geometry.field import TheoreticalReceptiveField
+from ..geometry.region import Region
 from ..result.sums import GroupSums
 
 STATE_VERSION = 2
@@ -60,7 +63,13 @@ def read_state(state: dict[str, Any]) -> tuple[dict[str, Any], list[GroupSums]]:
     try:
         columns = [state[key] for key in ("sums", "counts", "dead", "offsets", "num_nonfinite")]
         sums = [
-            GroupSums(total.clone(), counts.clone(), dead.clone(), tuple(offset), int(nonfinite))
+            GroupSums(
+                total.clone(),
+                counts.clone(),
+                dead.clone(),
+                Region(tuple(offset), tuple(total.shape[1:])),
+                int(nonfinite),
+            )
             for total, counts, dead, offset, nonfinite in zip(*columns, strict=True)
         ]
         complete = _is_complete(header, sums)
@@ -77,11 +86,21 @@ def _is_complete(header: dict[str, Any], sums: list[GroupSums]) -> bool:
     signed = header["recipe"]["magnitude"] not in ("abs", "square", "positive")
     return len(sums) == len(header["entries"]) == len(header["routes"]) and all(
         item.sums.shape[:1] == item.counts.shape == item.dead.shape == (groups,)
-        and len(item.shape) == len(item.offset) == len(shape) - 1
-        and all(start >= 0 for start in item.offset)
-        and all(map(le, map(add, item.offset, item.shape), shape[1:]))
+        and len(item.region.shape) == len(item.region.offset) == len(shape) - 1
+        and all(start >= 0 for start in item.region.offset)
+        and all(map(le, item.region.stop, shape[1:]))
         and item.num_samples + item.num_nonfinite == header["num_seen"]
-        and item.is_sound(signed=signed)
+        and _is_sound(item, signed)
         and header["num_batches"] >= 0
         for item in sums
+    )
+
+
+def _is_sound(item: GroupSums, signed: bool) -> bool:
+    """Whether these can be sums of sample maps, which only a signed magnitude makes negative."""
+    return bool(
+        torch.isfinite(item.sums).all()
+        and (signed or (item.sums >= 0).all())
+        and ((item.dead >= 0) & (item.dead <= item.counts)).all()
+        and item.num_nonfinite >= 0
     )

@@ -1,5 +1,6 @@
 """Numbers that summarise a map, as pure functions on an array and a centre."""
 
+from .arrays import UndefinedStatistic
 from .shapes import GaussianFit, ShapeFit, compare_shapes, describe_shapes, gaussian_fit
 from .sizes import (
     Moments,
@@ -16,6 +17,7 @@ __all__ = [
     "Moments",
     "RadiusMass",
     "ShapeFit",
+    "UndefinedStatistic",
     "compare_shapes",
     "describe_shapes",
     "effective_pixels",

@@ -15,7 +15,8 @@ from itertools import combinations, product
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import Ellipse, FloatArray, as_map, as_position, listed, offsets
+from ..text import listed
+from .arrays import Ellipse, FloatArray, UndefinedStatistic, as_map, as_position, offsets
 from .profiles import DISC, GAUSSIAN, GENERALISED, LAPLACE, LORENTZIAN, Family, beta_of
 
 LOG_WIDTHS = np.log([0.1, 1e6])  # pixels; narrower peaks look the same on the grid, wider ones like parabolas
@@ -79,7 +80,8 @@ def gaussian_fit(values: ArrayLike, center: Sequence[float] | None = None) -> Ga
         *GaussianFit*, in pixels and units of the map. A peak in one pixel gets a width of 0.1 to 0.2.
 
     Raises:
-        ValueError: The map is constant, not finite, or has too few pixels.
+        UndefinedStatistic: The map is constant or has too few pixels.
+        ValueError: It is not finite.
 
     Examples::
 
@@ -115,7 +117,8 @@ def compare_shapes(values: ArrayLike, center: Sequence[float] | None = None) -> 
         *list* of **ShapeFit**, the best (lowest ``aic``) first; the Gaussian's is that of :func:`gaussian_fit`.
 
     Raises:
-        ValueError: The map is constant, not finite, or has too few pixels.
+        UndefinedStatistic: The map is constant or has too few pixels.
+        ValueError: It is not finite.
 
     Examples::
 
@@ -161,13 +164,13 @@ def _levels(values: ArrayLike) -> list[_Level]:
     array = as_map(values)
     num_params = 3 + array.ndim + array.ndim * (array.ndim + 1) // 2
     if min(array.shape) < 3 or array.size <= num_params:
-        raise ValueError(
+        raise UndefinedStatistic(
             f"got a map of shape {array.shape}; expected at least 3 pixels along every axis and more than "
             f"{num_params} in all: fit a larger map, or squeeze its short axes"
         )
     mean, height = float(array.mean()), float(np.ptp(array))
     if height <= 1e-12 * np.abs(array).max():
-        raise ValueError(
+        raise UndefinedStatistic(
             f"got a map that is {mean:.6g} everywhere; expected a peak to fit: a constant map has no shape "
             "(global average pooling of a linear model makes one)"
         )

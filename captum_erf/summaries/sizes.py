@@ -1,7 +1,7 @@
-"""Numbers that summarise a map, as pure functions on an array and a centre.
+"""Sizes of a map, as pure functions on an array and a centre.
 
-Box mass, moments, the fits of :mod:`captum_erf.fits`, and the sizes that other papers report: the threshold
-size of Luo et al. (NeurIPS 2016) and the square share of Ding et al. (RepLKNet, CVPR 2022). Positions are in
+Box mass, moments, and the sizes that other papers report: the threshold size of Luo et al. (NeurIPS 2016) and the
+square share of Ding et al. (RepLKNet, CVPR 2022). Positions are in
 pixels, one per axis of the array; 0 is the middle of the first pixel.
 """
 
@@ -13,23 +13,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import Ellipse, FloatArray, as_mass_map, as_position, listed, offsets
-from .shapes import GaussianFit, ShapeFit, compare_shapes, describe_shapes, gaussian_fit
-
-__all__ = [
-    "GaussianFit",
-    "Moments",
-    "RadiusMass",
-    "ShapeFit",
-    "compare_shapes",
-    "describe_shapes",
-    "effective_pixels",
-    "gaussian_fit",
-    "moments",
-    "radius_mass",
-    "square_share",
-    "threshold_size",
-]
+from ..text import listed
+from .arrays import Ellipse, FloatArray, as_mass_map, as_position, offsets
 
 METRICS = {"chebyshev": 1, "euclidean": 2}  # the power of the distance that is whole on half pixels
 
@@ -172,6 +157,19 @@ def moments(values: ArrayLike) -> Moments:
     distances = offsets(weights.shape, centroid, [1] * weights.ndim)
     covariance = np.array([[(weights * distances[i] * distances[j]).sum() for j in axes] for i in axes])
     return Moments(centroid, covariance)
+
+
+def margins(values: FloatArray) -> list[FloatArray]:
+    """Sums of a map along all axes but one, axis by axis."""
+    axes = range(values.ndim)
+    return [values.sum(tuple(other for other in axes if other != axis)) for axis in axes]
+
+
+def second_moments(values: FloatArray, center: Sequence[float]) -> FloatArray:
+    """Mean squared distance from a centre along each axis."""
+    lines = zip(margins(values), center, strict=True)
+    sums = [(line * np.square(np.arange(len(line)) - middle)).sum() for line, middle in lines]
+    return np.asarray(np.array(sums) / values.sum())
 
 
 def threshold_size(values: ArrayLike, center: Sequence[float], level: float = 1 - 0.9545) -> float:

@@ -18,10 +18,10 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import PercentFormatter
 
-from ..erfmap import ERFMap
-from ..result.report import MAGNITUDE_WORDS, channel_words
-from ..result.report import number as with_error
-from ..summaries.arrays import times
+from ..result.mean_map import MeanMap as ERFMap
+from ..result.report import channel_words, magnitude_words
+from ..text import number as with_error
+from ..text import times
 from .panels import (
     DARK,
     INK,
@@ -308,14 +308,13 @@ def _add_colour_bar(figure: Figure | SubFigure, cells: list[Axes], fields: Seque
 
 
 def _quantity(fields: Sequence[ERFMap]) -> str:
-    magnitude = fields[0].recipe.get("magnitude", "abs")
-    return MAGNITUDE_WORDS.get(magnitude, f"magnitude {magnitude}")
+    return magnitude_words(fields[0].recipe)
 
 
 def _caption(fields: Sequence[ERFMap]) -> str:
     samples = " and ".join(dict.fromkeys(str(field.num_samples) for field in fields))
     what = f"{_quantity(fields)} over {samples} samples of {sizes(fields)}; {channel_words(fields[0].recipe)}."
-    banded = not is_signed(fields) and any(len(field.group_sums) > 1 for field in fields)
+    banded = not is_signed(fields) and any(len(field.groups.counts) > 1 for field in fields)
     error = " Bands: one standard error over samples." if banded else ""
     slices = " Slices through the unit centre." if any(field.values.ndim == 3 for field in fields) else ""
     return f"{what[0].upper()}{what[1:]}{slices}{error}"

@@ -16,11 +16,10 @@ from matplotlib.patches import Ellipse, Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ..erfmap import ERFMap
-from ..result.jackknife import delete_a_group
-from ..result.report import number
-from ..summaries.arrays import times
-from ..summaries.sizes import GaussianFit
+from ..result.mean_map import MeanMap as ERFMap
+from ..result.sums import standard_error
+from ..summaries import GaussianFit
+from ..text import number, times
 
 Array = NDArray[np.float64]
 Plane = tuple[int, int]
@@ -101,7 +100,9 @@ class Curve:
         except ValueError:
             without = []
         diameters = {
-            share: (whole.diameter(share), delete_a_group([one.diameter(share) for one in without])) for share in SHARES
+            share: (value, standard_error(value, [one.diameter(share) for one in without]))
+            for share in SHARES
+            for value in [whole.diameter(share)]
         }
         return cls(2 * whole.radii + 1, whole.mass, standard_errors([one.mass for one in without]), diameters)
 
@@ -126,9 +127,8 @@ class Curve:
 
 def standard_errors(estimates: Sequence[Array]) -> Array | None:
     """Standard errors of several numbers at once, from their values without each group."""
-    if len(estimates) < 2:
-        return None
-    return np.array([delete_a_group(column) for column in np.array(estimates).T], dtype=np.float64)
+    errors: Array | None = standard_error(estimates[0], estimates) if estimates else None
+    return errors
 
 
 def draw_plane(
