@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from . import protocols, summaries, theory, visualization
     from .attribution import EffectiveReceptiveField
     from .erfmap import ERFMap
-    from .geometry.field import TheoreticalReceptiveField, theoretical_receptive_field
+    from .geometry.field import TheoreticalReceptiveField
+    from .geometry.search import theoretical_receptive_field
     from .measurement.accumulator import ERFAccumulator
     from .network.layouts import channels_last, tokens
 
@@ -33,7 +34,7 @@ _HOMES = {
     "EffectiveReceptiveField": "attribution",
     "TheoreticalReceptiveField": "geometry.field",
     "channels_last": "network.layouts",
-    "theoretical_receptive_field": "geometry.field",
+    "theoretical_receptive_field": "geometry.search",
     "tokens": "network.layouts",
 }
 

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..network.layers import eager, find_layers, same_attributes, unchanged
+from ..network.guards import eager, same_attributes, unchanged
+from ..network.layers import find_layers
 from ..network.layouts import Layout, apply_layout, channels_last, check_layout, fits_input, tokens
 from ..text import times
 

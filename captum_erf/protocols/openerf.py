@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .. import summaries
 from ..erfmap import ERFMap
+from ..names import named
 from ..summaries.arrays import FloatArray, offsets
 from ..text import line, number, place
 from .protocol import WIDTH, Protocol, ProtocolReport
@@ -19,11 +20,13 @@ from .protocol import WIDTH, Protocol, ProtocolReport
 RADII = tuple(range(5, 85, 5))
 
 
+@named("captum_erf.protocols.channel_mean")
 def channel_mean(values: Tensor) -> Tensor:
     """Mean over channels of the values of a unit ``(N, C)``."""
     return values.mean(1)
 
 
+@named("captum_erf.protocols.rectified_mean")
 def rectified_mean(gradient: Tensor) -> Tensor:
     """Positive part of the mean over input channels of a gradient ``(N, C_in, *size)``."""
     return gradient.mean(1).clamp_min(0)

@@ -13,7 +13,7 @@ from torch.nn import Module
 
 from ..attribution import EffectiveReceptiveField
 from ..erfmap import ERFMap
-from ..measurement.recipe import plain
+from ..names import plain
 from ..text import times
 from .draws import aggregate_draws
 

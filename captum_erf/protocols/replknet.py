@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .. import summaries
 from ..erfmap import ERFMap
+from ..names import named
 from ..summaries.arrays import FloatArray
 from ..text import number
 from .protocol import Protocol, ProtocolReport
@@ -20,6 +21,7 @@ from .protocol import Protocol, ProtocolReport
 SHARES = (0.2, 0.3, 0.5, 0.99)
 
 
+@named("captum_erf.protocols.relu_sum")
 def relu_sum(values: Tensor) -> Tensor:
     """Sum over channels of the rectified values of a unit ``(N, C)``."""
     return values.relu().sum(1)
