@@ -23,10 +23,14 @@ def run_through(
     *,
     max_samples: int | None = None,
     target_error: float | None = None,
+    min_samples: int = 0,
     skip_dead: bool = False,
     show_progress: bool = False,
 ) -> list[ERFMap]:
-    """Feeds the batches to the accumulator until one of the limits is reached, and returns its maps."""
+    """Feeds the batches to the accumulator until one of the limits is reached, and returns its maps.
+
+    ``min_samples`` are looked at before ``target_error`` can stop the run.
+    """
     if max_samples is not None and (not _is_whole(max_samples) or max_samples < 1):
         raise ValueError(f"max_samples must be a whole number of 1 or more, got {max_samples!r}.")
     if target_error is not None:
@@ -37,7 +41,7 @@ def run_through(
             "[tensor] for one batch, list(tensor) for several."
         )
     if not distributed.in_job():
-        _feed(accumulator, dataloader, max_samples, target_error, show_progress)
+        _feed(accumulator, dataloader, max_samples, target_error, show_progress, min_samples)
         return accumulator.compute(skip_dead=skip_dead)
     with distributed.together():
         _feed(accumulator, dataloader, distributed.share_of(max_samples), None, show_progress)
@@ -51,6 +55,7 @@ def _feed(
     max_samples: int | None,
     target_error: float | None,
     show_progress: bool,
+    min_samples: int = 0,
 ) -> None:
     if max_samples == 0:
         return
@@ -59,7 +64,8 @@ def _feed(
         accumulator.update(batch, limit=left)
         if max_samples is not None and accumulator.num_samples >= max_samples:
             return
-        if target_error is not None and _precise_enough(accumulator, target_error):
+        enough = accumulator.num_samples >= min_samples
+        if target_error is not None and enough and _precise_enough(accumulator, target_error):
             return
 
 
