@@ -187,8 +187,7 @@ def _factory(wanted: Wanted, published: str | None) -> NamedModel:
         code += ".model"
     if not isinstance(made, nn.Module):
         raise ValueError(f"{name} returned a {type(made).__name__}; expected a torch.nn.Module.")
-    plain = name.replace("{", "{{").replace("}", "}}")
-    return NamedModel(made, f"as {plain} left them (seed {{seed}})", _own_code(wanted, code))
+    return NamedModel(made, "as its code left them (seed {seed})", _own_code(wanted, code))
 
 
 def _own_code(wanted: Wanted, expression: str) -> Code:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -216,6 +217,8 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError("--short-side and --crop resize exclude each other; drop one.")
     if options.size is not None and options.shape is not None:
         raise ValueError("--size and --shape exclude each other; --shape C,H,W says both.")
+    if (options.min_samples or 0) > (options.num_samples or inf):
+        raise ValueError(f"--min-samples {options.min_samples} is more than --num-samples {options.num_samples}.")
     if options.min_samples is not None and options.target_error is None:
         raise ValueError("--min-samples goes with --target-error; for a fixed number there is --num-samples.")
 

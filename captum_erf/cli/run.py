@@ -18,7 +18,8 @@ from ..erfmap import ERFMap
 from ..images import NoImagesError
 from ..measurement.loop import relative_error, run_through
 from ..result.report import cells, channel_words
-from ..text import columns, times
+from ..result.statistics import STATISTICS, Statistic
+from ..text import columns, number, times
 from ..version import __version__
 from . import files, resume
 from .code import show_code
@@ -28,6 +29,9 @@ from .options import UsageError, plain
 from .plan import Case, Settings, each_model, list_layers, make_cases, make_settings
 from .samples import Samples, make_samples
 from .terminal import say, tell
+
+LISTED = 8  # maps up to which each is named
+COMPARED = ("diameter_50", "diameter_90")  # sizes of which the table gives differences
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,14 @@ def _measure(options: argparse.Namespace, settings: Settings, case: Case, sample
         except ValueError as error:
             raise UsageError(str(error)) from error
     batches = resume.Batches(samples, options.batch_size, accumulator, saved)
-    fields = run_through(accumulator, batches, target_error=options.target_error, skip_dead=True, show_progress=True)
+    fields = run_through(
+        accumulator,
+        batches,
+        target_error=options.target_error,
+        min_samples=options.min_samples or 0,
+        skip_dead=True,
+        show_progress=True,
+    )
     words = {"model": case.wanted.name, "weights": case.found.weights, "images": samples.words}
     return Measured(case, samples, [replace(field, recipe=field.recipe | words) for field in fields])
 
@@ -139,7 +150,13 @@ def _tell_and_write(
     finally:
         maps = dict(zip(_file_names(measured), fields, strict=True))
         written = files.write(folder, maps, rows, run, _picture(options, measured))
-    tell(f"\nWrote {', '.join(file.name for file in written)} to {folder}")
+    tell(f"\nWrote {_listed(written)} to {folder}")
+
+
+def _listed(written: Sequence[Path]) -> str:
+    maps = [file.name for file in written if file.suffix == ".npz"]
+    others = [file.name for file in written if file.suffix != ".npz"]
+    return ", ".join([*others, *(maps if len(maps) <= LISTED else [f"{len(maps)} maps (.npz)"])])
 
 
 def _origin(field: ERFMap) -> dict[str, Any]:
@@ -151,7 +168,29 @@ def _table(measured: Sequence[Measured], fields: Sequence[ERFMap], summaries: Se
     lines, labels = cells(fields, summaries), _labels(measured)
     if not labels:
         return columns(lines)
-    return columns([[*label, *line] for label, line in zip(labels, lines, strict=True)], left=len(labels[0]) + 1)
+    parts = zip(labels, lines, _differences(measured), strict=True)
+    return columns([[cell for part in line for cell in part] for line in parts], left=len(labels[0]) + 1)
+
+
+def _differences(measured: Sequence[Measured]) -> list[list[str]]:
+    """The last columns of the table: paired differences to the first row, or to the layer with the first weights."""
+    compared = [statistic for statistic in STATISTICS if statistic.key in COMPARED]
+    lines = [[f"Δ {statistic.key.removeprefix('diameter_')} %" for statistic in compared]]
+    for found in measured:
+        first = next(other for other in measured if other.case.wanted == found.case.wanted)
+        for field in found.fields:
+            same = [other for other in first.fields if other.layer == field.layer and first is not found]
+            lines.append(_compared(field, same[0] if same else measured[0].fields[0], compared))
+    return lines
+
+
+def _compared(field: ERFMap, other: ERFMap, compared: Sequence[Statistic]) -> list[str]:
+    if field is other or not hasattr(field, "difference"):
+        return ["-"] * len(compared)
+    try:
+        return [number(*field.difference(other, statistic.formula)) for statistic in compared]
+    except ValueError:
+        return ["-"] * len(compared)
 
 
 def _labels(measured: Sequence[Measured]) -> list[list[str]]:
@@ -185,7 +224,18 @@ def _picture(options: argparse.Namespace, measured: Sequence[Measured]) -> Pictu
 
 
 def _models(measured: Sequence[Measured]) -> Figure:
-    return visualization.plot_layers([field for found in measured for field in found.fields])
+    """Networks, and their layers where there are several, across; their weights down."""
+    several = len({found.case.wanted for found in measured}) > 1
+    rows: dict[int, dict[str, ERFMap]] = {}
+    weights: dict[int, dict[str, None]] = {}
+    for found in measured:
+        row = sum(other.case.wanted == found.case.wanted for other in measured[: measured.index(found)])
+        weights.setdefault(row, {})[found.case.label] = None
+        for field in found.fields:
+            name = found.case.wanted.short if several else ""
+            layer = field.layer if len(found.fields) > 1 or found.case.wanted.layers or not several else ""
+            rows.setdefault(row, {})[" ".join(filter(None, [name, layer]))] = field
+    return visualization.plot_models({" / ".join(weights[row]): fields for row, fields in rows.items()})
 
 
 def _notes(options: argparse.Namespace, settings: Settings, measured: Sequence[Measured]) -> str:

@@ -160,7 +160,7 @@ def test_results_are_those_of_the_class(tmp_path, pictures):
     for field, name in zip(expected, ("4.npz", "1.npz"), strict=True):
         assert np.array_equal(found[name].values, field.values)
         assert found[name].position == (0, 0)
-        assert found[name].recipe["weights"] == "as cli_models:net left them (seed 5)"
+        assert found[name].recipe["weights"] == "as its code left them (seed 5)"
     summary = json.loads((place / "summary.json").read_text(encoding="utf-8"))
     assert [row["layer"] for row in summary["layers"]] == ["4", "1"]
     assert summary["layers"][0]["images"] == f"7 crops of 16 x 16, one of each of 7 images from {pictures}"

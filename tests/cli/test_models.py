@@ -51,7 +51,7 @@ def zoo(tmp_path, monkeypatch):
 def test_factory_in_the_current_directory(zoo):
     found = named("own_models:tiny", seed=4)
     assert [type(part).__name__ for part in found.model] == ["Conv2d", "BatchNorm2d"]
-    assert found.weights == "as own_models:tiny left them (seed 4)"
+    assert found.weights == "as its code left them (seed 4)"
     assert isinstance(named("own_models:made").model, nn.Conv2d)
 
 
