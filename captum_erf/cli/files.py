@@ -111,5 +111,5 @@ def folder_name(parts: Sequence[str]) -> str:
 
 def safe(name: str) -> str:
     """The name with ``-`` for whatever a file system may refuse."""
-    plain = re.sub(r"[^\w.-]+", "-", name).strip(".-")
+    plain = re.sub(r"[^\w.]+", "-", name).strip(".-")
     return f"{plain}-" if plain.split(".")[0].lower() in RESERVED else plain

@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"error: {str(error) or type(error).__name__}")
         return FAILED
     except KeyboardInterrupt:
+        print(file=sys.stderr)  # ends a bar that was being drawn
         say("interrupted" + (f"; --resume {options.resume} goes on" if options.resume else ""))
         return INTERRUPTED
     return DONE

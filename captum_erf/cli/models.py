@@ -191,11 +191,11 @@ def _factory(wanted: Wanted, published: str | None) -> NamedModel:
 
 
 def _own_code(wanted: Wanted, expression: str) -> Code:
-    file, first = Path(wanted.place), wanted.attribute.split(".")[0]
+    file = Path(wanted.place)
     if file.suffix != ".py":
-        return Code(f"from {wanted.place} import {first}", expression)
+        return Code(f"import {wanted.place}", f"{wanted.place}.{expression}")
     root = "" if file.parent == Path() else f"import sys\n\nsys.path.insert(0, {str(file.parent)!r})\n"
-    return Code(f"{root}from {file.stem} import {first}", expression)
+    return Code(f"{root}import {file.stem}", f"{file.stem}.{expression}")
 
 
 def _call(made: Any, wanted: Wanted) -> Any:

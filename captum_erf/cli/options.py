@@ -81,7 +81,8 @@ def parser() -> argparse.ArgumentParser:
     """The parser of the command line."""
     command = _Parser(
         prog="captum-erf",
-        description="Measures effective receptive fields of networks on real images, draws them and writes them down.",
+        usage="%(prog)s MODEL [MODEL ...] [options]",
+        description="Measures effective receptive fields of networks on real images,\ndraws them and writes them down.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -260,9 +261,10 @@ def split_weights(text: str | None, models: Sequence[Wanted]) -> list[list[str |
 
 def _check_weights(value: str, *, alone: bool) -> None:
     owner, equals, file = value.partition("=")
+    if equals and Path(file).is_file():
+        raise ValueError(f"--weights {value}: {owner!r} is none of the models.")
     if is_file(value) and not Path(value).is_file():
-        near = f"; {owner!r} is none of the models" if equals and Path(file).is_file() else ""
-        raise ValueError(f"--weights: there is no file {value}{near}.")
+        raise ValueError(f"--weights: there is no file {value}.")
     if is_file(value) and not alone:
         raise ValueError(f"--weights {value}: say whose they are, MODEL={value}.")
 

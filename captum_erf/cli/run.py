@@ -119,7 +119,7 @@ def _saved_run(
         return None
     file: Path = options.resume
     if several:
-        file = file.with_name(f"{file.stem}-{files.safe(f'{case.wanted.name}-{case.label}')}{file.suffix}")
+        file = file.with_name(f"{file.stem}-{files.safe(f'{case.wanted.short}-{case.label}')}{file.suffix}")
     identity = {
         "model": case.wanted.name,
         "layers": case.layers,

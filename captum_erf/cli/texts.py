@@ -6,6 +6,7 @@ import ast
 import re
 from argparse import ArgumentTypeError
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,10 @@ def model(text: str) -> Wanted:
     if not name or ("@" in text[len(name) :] and not layers):
         raise ArgumentTypeError(f"{text!r} lacks the model or the layer; write MODEL or MODEL@LAYER")
     wanted = Wanted(name, tuple(entries(layers)))
+    if ":" in name and not name.startswith("timm:") and not wanted.place:
+        raise ArgumentTypeError(
+            f"{text!r} cannot be read; write package.module:FACTORY or ./FILE.py:FACTORY(16, depth=3)"
+        )
     if wanted.place:
         _check_factory(wanted)
     return wanted
@@ -66,8 +71,18 @@ def _check_factory(wanted: Wanted) -> None:
     place = Path(wanted.place)
     if place.suffix == ".py" and not place.is_file():
         raise ArgumentTypeError(f"there is no file {place}; write ./FILE.py:FACTORY or package.module:FACTORY")
+    if place.suffix != ".py" and not _is_module(wanted.place.split(".")[0]):
+        raise ArgumentTypeError(
+            f"there is no module {wanted.place!r} here or among the installed packages; MODEL is a torchvision name, "
+            "timm:NAME, package.module:FACTORY or ./FILE.py:FACTORY"
+        )
     if wanted.arguments is not None:
         call_arguments(wanted.arguments)
+
+
+def _is_module(name: str) -> bool:
+    here = [Path(f"{name}.py"), Path(name)]
+    return any(path.exists() for path in here) or (name.isidentifier() and find_spec(name) is not None)
 
 
 def call_arguments(text: str) -> tuple[list[Any], dict[str, Any]]:

@@ -80,9 +80,8 @@ def _load(file: Path) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise WeightsError(
-            f"{file} holds no weights that can be read without pickle; where you trust it, write them anew: "
-            f'torch.save(torch.load("{file.name}", weights_only=False), ...) with the state dict alone, as '
-            "torch.save(model.state_dict(), path) does."
+            f"{file} holds no weights that can be read without pickle. Where you trust it, read it in Python with "
+            "torch.load(path, weights_only=False) and save the state dict alone: torch.save(model.state_dict(), path)."
         ) from error
 
 
