@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Unpack
 
 import torch
@@ -157,6 +157,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         magnitude: Magnitude = "abs",
         additional_forward_args: Any = None,
         get_inputs: Callable[[Any], Any] | None = None,
+        get_groups: Callable[[Any], Iterable[Hashable]] | None = None,
         input_index: int = 0,
         max_samples: int | None = None,
         target_error: float | None = None,
@@ -183,11 +184,13 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
             additional_forward_args (Any or Callable): Further arguments of ``forward_func``, or a function that takes
                 them from the batch. A tensor as long as the batch holds one entry for each sample, as in Captum.
             get_inputs (Callable, optional): Takes the inputs, a tensor or a tuple of tensors, from the batch.
+            get_groups (Callable, optional): Names, for each sample of a batch, what is independent: crops of one
+                photograph are not, so name the photograph. Samples of one name share a group of the jackknife, and
+                standard errors are over names.
             input_index (int): Which of several inputs the map is of.
             max_samples (int, optional): Stop after this many samples; of several ranks each takes its equal part.
-            target_error (float, optional): Stop once the relative standard error of ``radius(0.5)`` is at or below
-                it; looked at from two samples a group on. The radius moves in whole pixels, so a small one may look
-                exact early.
+            target_error (float, optional): Stop once the relative standard error of ``diameter(0.5)`` is at or below
+                it; looked at from two samples a group on.
             window (str or bool): ``"auto"`` works on the smallest exact part of the input and checks itself on the
                 first batch; False always takes the whole input.
             autocast (torch.dtype, optional): Precision of the passes; sums stay float64.
@@ -228,6 +231,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
             magnitude=magnitude,
             additional_forward_args=additional_forward_args,
             get_inputs=get_inputs,
+            get_groups=get_groups,
             input_index=input_index,
             window=window,
             autocast=autocast,

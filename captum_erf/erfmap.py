@@ -17,7 +17,7 @@ from .result import report, statistics
 from .result.mean_map import MeanMap
 from .result.sums import Groups
 
-FILE_VERSION = 2
+FILE_VERSION = 3
 
 
 class ERFMap(MeanMap):
@@ -94,9 +94,7 @@ class ERFMap(MeanMap):
         groups = self.groups
         header = {
             "version": FILE_VERSION,
-            "num_samples": self.num_samples,
-            "num_dead": self.num_dead,
-            "num_nonfinite": self.num_nonfinite,
+            "num_nonfinite": groups.num_nonfinite,
             "layer": self.layer,
             "theoretical": self.theoretical and self.theoretical.to_dict(),
             "recipe": self.recipe,
@@ -109,6 +107,8 @@ class ERFMap(MeanMap):
             group_sums=groups.sums,
             group_counts=groups.counts,
             group_dead=groups.dead,
+            group_squares=groups.squares,
+            group_prints=groups.prints,
         )
 
     @classmethod
@@ -129,23 +129,27 @@ class ERFMap(MeanMap):
         try:
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
                 header = json.loads(str(stored["header"]))
-                if header["version"] == FILE_VERSION:
+                if header["version"] in (2, FILE_VERSION):
                     return cls._of_file(header, stored)
         except FileNotFoundError:
             raise
         except Exception as error:
             raise ValueError(f"{path} is no file that ERFMap.save wrote, or a damaged one: {error}.") from error
         raise ValueError(
-            f"{path} has schema version {header['version']}, this captum-erf reads version {FILE_VERSION}; install the "
-            "captum-erf that wrote it, or measure again."
+            f"{path} has schema version {header['version']}, this captum-erf reads versions 2 and {FILE_VERSION}; "
+            "install the captum-erf that wrote it, or measure again."
         )
 
     @classmethod
     def _of_file(cls, header: dict[str, Any], stored: Any) -> ERFMap:
-        values, sums = stored["values"], stored["group_sums"]
+        values, sums, counts = stored["values"], stored["group_sums"], stored["group_counts"]
+        if header["version"] == 2:
+            squares, prints = np.full(len(counts), np.nan), np.zeros(len(counts), np.int64)
+        else:
+            squares, prints = stored["group_squares"], stored["group_prints"]
         region = Region(tuple(header["group_offset"]), sums.shape[1:])
-        dead = stored["group_dead"]
-        groups = Groups(sums, stored["group_counts"], dead, region, values.shape, header["num_nonfinite"])
+        numbers = (counts, stored["group_dead"], squares, prints)
+        groups = Groups(sums, *numbers, region, values.shape, header["num_nonfinite"])
         theoretical = header["theoretical"] and TheoreticalReceptiveField.from_dict(header["theoretical"])
         loaded = cls(groups, header["layer"], theoretical, header["recipe"])
         size = tuple(loaded.recipe.get("input_shape", [0, *values.shape])[1:])

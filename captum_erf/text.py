@@ -1,9 +1,9 @@
 """How numbers are written: lengths, places, theoretical fields, and numbers with their standard errors."""
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
-Number = float | Sequence[float] | None
+EXACT = 1e-6  # share of a number below which its standard error is rounding
 
 
 class Box(Protocol):
@@ -54,22 +54,39 @@ def line(label: str, value: str, width: int = 18) -> str:
     return f"  {label:<{width}} {value}"
 
 
-def number(value: Number, error: float | Sequence[float | None] | None = None, digits: int = 1) -> str:
+def number(value: Any, error: Any = None, digits: int = 1) -> str:
     """
-    A number, or numbers, with the standard error.
+    A number, or numbers, with the standard error to two digits; without one, with ``digits`` behind the point.
+
+    Args:
+        value (float, list or None): The number; a list within a list holds the two ends of an interval.
+        error (float, list or None): Its standard error, of the same kind.
+        digits (int): Digits behind the point where no error says how many there are.
 
     Examples::
 
-        >>> number(31.02, 0.84), number([5.0, 4.0], [0.1, 0.2]), number(None)
-        ('31.0 ± 0.8', '5.0 ± 0.1, 4.0 ± 0.2', 'none')
+        >>> number(5.0578, 0.0231), number(2418.8, 366.0), number(7.0, 0.0), number(31.02), number(None)
+        ('5.058 ± 0.023', '2420 ± 370', '7.0 ± 0', '31.0', 'none')
+        >>> number([5.0, 4.0], [0.12, 0.2]), number([[-3.0, 4.25]])
+        ('5.00 ± 0.12, 4.00 ± 0.20', '-3.0 to 4.2')
     """
     if value is None:
         return "none"
     if isinstance(value, Sequence):
-        errors = error if isinstance(error, Sequence) else [error] * len(value)
-        return ", ".join(number(one, its, digits) for one, its in zip(value, errors, strict=True))
-    assert not isinstance(error, Sequence)
-    return f"{value:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
+        errors = [None] * len(value) if error is None else error
+        pairs = zip(value, errors, strict=True)
+        return ", ".join(
+            " to ".join(number(one, its, digits) for one, its in zip(ends, end_errors or (None, None), strict=True))
+            if isinstance(ends, Sequence)
+            else number(ends, end_errors, digits)
+            for ends, end_errors in pairs
+        )
+    if error is None:
+        return f"{value:.{digits}f}"
+    if error <= EXACT * abs(value):
+        return f"{value:.{digits}f} ± 0"
+    places = 1 - int(f"{error:.1e}".partition("e")[2])
+    return " ± ".join(f"{round(one, places):.{max(places, 0)}f}" for one in (value, error))
 
 
 def counted(number: int, thing: str) -> str:
@@ -81,8 +98,6 @@ def columns(lines: Sequence[Sequence[str]], left: int = 1) -> str:
     """Cells as a table: the first columns to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
-        "  ".join(
-            [*map(str.ljust, line[:left], widths[:left]), *map(str.rjust, line[left:], widths[left:])],
-        ).rstrip()
-        for line in lines
+        "  ".join([*map(str.ljust, cells[:left], widths), *map(str.rjust, cells[left:], widths[left:])]).rstrip()
+        for cells in lines
     )

@@ -17,9 +17,9 @@ from ..attribution import EffectiveReceptiveField
 from ..erfmap import ERFMap
 from ..images import NoImagesError
 from ..measurement.loop import relative_error, run_through
-from ..result.report import cells, channel_words
+from ..result.report import channel_words, table
 from ..result.statistics import STATISTICS, Statistic
-from ..text import columns, number, times
+from ..text import number, times
 from ..version import __version__
 from . import files, resume
 from .code import show_code
@@ -144,7 +144,11 @@ def _tell_and_write(
     reports = [settings.protocol.report(field) for field in fields] if settings.protocol else []
     if reports:
         run["protocol"] = [report.to_dict() for report in reports]
-    texts = [_table(measured, fields, summaries), _notes(options, settings, measured), *map(str, reports)]
+    texts = [
+        table(fields, summaries, _labels(measured), _differences(measured)),
+        _notes(options, settings, measured),
+        *map(str, reports),
+    ]
     try:
         tell("\n\n".join(texts))
     finally:
@@ -164,16 +168,10 @@ def _origin(field: ERFMap) -> dict[str, Any]:
     return {key: recipe[key] for key in ("model", "weights", "images")} | {"channel": channel_words(recipe)}
 
 
-def _table(measured: Sequence[Measured], fields: Sequence[ERFMap], summaries: Sequence[dict[str, Any]]) -> str:
-    lines, labels = cells(fields, summaries), _labels(measured)
-    if not labels:
-        return columns(lines)
-    parts = zip(labels, lines, _differences(measured), strict=True)
-    return columns([[cell for part in line for cell in part] for line in parts], left=len(labels[0]) + 1)
-
-
 def _differences(measured: Sequence[Measured]) -> list[list[str]]:
     """The last columns of the table: paired differences to the first row, or to the layer with the first weights."""
+    if len(measured) == 1:
+        return []
     compared = [statistic for statistic in STATISTICS if statistic.key in COMPARED]
     lines = [[f"Δ {statistic.key.removeprefix('diameter_')} %" for statistic in compared]]
     for found in measured:
@@ -185,7 +183,7 @@ def _differences(measured: Sequence[Measured]) -> list[list[str]]:
 
 
 def _compared(field: ERFMap, other: ERFMap, compared: Sequence[Statistic]) -> list[str]:
-    if field is other or not hasattr(field, "difference"):
+    if field is other:
         return ["-"] * len(compared)
     try:
         return [number(*field.difference(other, statistic.formula)) for statistic in compared]

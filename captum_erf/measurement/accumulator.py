@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -16,11 +17,13 @@ from ..geometry.region import Region
 from ..result.sums import GroupSums, finite_samples
 from . import ranks as distributed
 from .measurement import Measurement
+from .numbering import Numbering, prints
 from .plan import Plan, make_plan
 from .recipe import check_same, describe, join_routes
 from .sample_maps import SampleMaps
 
-STATE_VERSION = 2
+STATE_VERSION = 3
+BY_GROUP = ("counts", "dead", "squares", "prints")  # what sums keep for each group, beside the maps
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class ERFAccumulator:
     Streaming state of a measurement, made by ``EffectiveReceptiveField.accumulator``.
 
     Sums are kept in float64 (float32 where the device has none) by group of samples; a sample's group is its
-    running number modulo the number of groups. An update that fails changes nothing.
+    running number, or with ``get_groups`` that of its image, modulo the number of groups. An update that fails changes
+    nothing.
 
     Args:
         measurement (Measurement): What is measured, and how.
@@ -70,6 +74,7 @@ class ERFAccumulator:
         self._plan: Plan | None = None
         self._entries: list[Entry] = []
         self._routes: list[list[str]] = []
+        self._numbering = Numbering(measurement.groups)
         self._num_seen = 0
         self._num_batches = 0
 
@@ -113,6 +118,7 @@ class ERFAccumulator:
         taken = self._measurement.read(batch, limit)
         shape = tuple(taken.measured.shape[1:])
         self._check_shape(shape)
+        names = self._measurement.names(batch, len(taken))
         if len(taken) > 0:
             with self._measurement.running():
                 plan = self._plan or make_plan(self._measurement, taken)
@@ -124,9 +130,10 @@ class ERFAccumulator:
             self._open([(plan.layer(unit), unit.theoretical) for unit in plan.units], shape)
             self._routes = join_routes(self._routes, [[route.words] for route in plan.routes])
             self._plan = plan
-            groups = torch.arange(self._num_seen, self._num_seen + len(taken)) % self.groups
+            seen = prints(taken.measured, names)
+            groups = self._numbering.add(names)
             for entry, found in zip(self._entries, maps, strict=True):
-                entry.sums.add(found.values.detach(), found.region, groups)
+                entry.sums.add(found.values.detach(), found.region, groups, seen)
             self._num_seen += len(taken)
         self._num_batches += 1
 
@@ -166,15 +173,18 @@ class ERFAccumulator:
             _check_headers(filled[0], header)
         self._open(*_units(filled[0]))
         self._routes = reduce(join_routes, [header["routes"] for header in headers])
-        numbers = [header["num_seen"] for header in headers]
-        before = sum(numbers[: distributed.rank_in(process_group)])
+        rank = distributed.rank_in(process_group)
+        before = sum(header["numbering"]["numbered"] for header in headers[:rank])
         for entry in self._entries:
             entry.sums.spread_over(self._size())
         self._entries = [
             replace(entry, sums=distributed.add_up(entry.sums.numbered_from(before), process_group))
             for entry in self._entries
         ]
-        self._num_seen = sum(numbers)
+        self._numbering = Numbering(self.groups)
+        for header in headers:
+            self._numbering.append(header["numbering"])
+        self._num_seen = sum(header["num_seen"] for header in headers)
 
     def compute(self, *, skip_dead: bool = False) -> list[ERFMap]:
         r"""
@@ -218,8 +228,7 @@ class ERFAccumulator:
         return {
             "header": json.dumps(self._header()),
             "sums": [item.sums.to("cpu", copy=True) for item in sums],
-            "counts": [item.counts.clone() for item in sums],
-            "dead": [item.dead.clone() for item in sums],
+            **{name: [getattr(item, name).clone() for item in sums] for name in BY_GROUP},
             "offsets": [list(item.region.offset) for item in sums],
             "num_nonfinite": [item.num_nonfinite for item in sums],
         }
@@ -251,6 +260,7 @@ class ERFAccumulator:
             "input_shape": self._input_shape,
             "entries": entries,
             "routes": self._routes,
+            "numbering": self._numbering.header,
             "num_seen": self._num_seen,
             "num_batches": self._num_batches,
         }
@@ -264,7 +274,8 @@ class ERFAccumulator:
         self._open(*_units(header))
         self._routes = join_routes(self._routes, header["routes"])
         for entry, other in zip(self._entries, sums, strict=True):
-            entry.sums.merge(other.numbered_from(self._num_seen))
+            entry.sums.merge(other.numbered_from(self._numbering.numbered))
+        self._numbering.append(header["numbering"])
         self._num_seen += header["num_seen"]
 
     def _open(self, units: list[tuple[str, TheoreticalReceptiveField | None]], shape: tuple[int, ...]) -> None:
@@ -299,6 +310,8 @@ class ERFAccumulator:
                 "helps after a normalisation over the channels). What is rounded has no gradient at all."
             )
         recipe = self._recipe | {"input_shape": list(self._input_shape or ()), "route": route}
+        if self._measurement.get_groups is not None:
+            recipe["num_images"] = len(self._numbering.images)
         return ERFMap.from_sums(
             sums, size=self._size(), layer=entry.layer, theoretical=entry.theoretical, recipe=recipe
         )
@@ -341,15 +354,31 @@ def _read_state(state: dict[str, Any]) -> tuple[dict[str, Any], list[GroupSums]]
     try:
         header = json.loads(state["header"])
         version = header["version"]
-        columns = [state[key] for key in ("sums", "counts", "dead", "offsets", "num_nonfinite")]
+        if version == 2:
+            header, state = _as_version_3(header, state)
+        elif version != STATE_VERSION:
+            raise ValueError(
+                f"it has version {version!r}, this captum-erf reads version {STATE_VERSION}; use the captum-erf that "
+                "wrote it, or measure again"
+            )
+        columns = [state[key] for key in ("sums", *BY_GROUP, "offsets", "num_nonfinite")]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"This is no state of an ERFAccumulator: {error!r}.") from error
-    if version != STATE_VERSION:
-        raise ValueError(
-            f"The state has version {version!r}, this captum-erf reads version {STATE_VERSION}; use the captum-erf "
-            "that wrote it, or measure again."
-        )
     return header, [
-        GroupSums(sums.clone(), counts.clone(), dead.clone(), Region(tuple(offset), tuple(sums.shape[1:])), nonfinite)
-        for sums, counts, dead, offset, nonfinite in zip(*columns, strict=True)
+        GroupSums(
+            sums.clone(),
+            *(counts.clone(), dead.clone(), squares.clone(), seen.clone()),
+            Region(tuple(offset), tuple(sums.shape[1:])),
+            nonfinite,
+        )
+        for sums, counts, dead, squares, seen, offset, nonfinite in zip(*columns, strict=True)
     ]
+
+
+def _as_version_3(header: dict[str, Any], state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A state of version 2, which numbered samples alone and did not know them again."""
+    squares = [torch.full(counts.shape, math.nan, dtype=torch.float64) for counts in state["counts"]]
+    unknown = {"squares": squares, "prints": list(map(torch.zeros_like, state["counts"]))}
+    numbering = {"numbered": header["num_seen"], "images": {}}
+    recipe = header["recipe"] | {"get_groups": None}
+    return header | {"version": STATE_VERSION, "numbering": numbering, "recipe": recipe}, state | unknown

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 import torch
+from torch import Tensor
 
 from ..network.batch import Batch, read_batch
 from ..network.guards import gradients_enabled, unchanged
@@ -31,6 +32,7 @@ class Keywords(TypedDict, total=False):
     magnitude: Magnitude
     additional_forward_args: Any
     get_inputs: Callable[[Any], Any] | None
+    get_groups: Callable[[Any], Iterable[Hashable]] | None
     input_index: int
     window: str | bool
     autocast: torch.dtype | None
@@ -54,6 +56,7 @@ class Measurement:
     magnitude: Magnitude = "abs"
     additional_forward_args: Any = None
     get_inputs: Callable[[Any], Any] | None = None
+    get_groups: Callable[[Any], Iterable[Hashable]] | None = None
     input_index: int = 0
     window: str | bool = "auto"
     autocast: torch.dtype | None = None
@@ -83,6 +86,19 @@ class Measurement:
         """What a data loader's item holds, at most ``limit`` samples of it, on the network's device."""
         batch = read_batch(item, self.get_inputs, self.additional_forward_args, self.input_index)
         return (batch if limit is None else batch.head(limit)).to(self.network.device)
+
+    def names(self, item: Any, samples: int) -> list[str] | int:
+        """What ``get_groups`` names the images of a data loader's item, of its first samples; else their number."""
+        if self.get_groups is None:
+            return samples
+        found = self.get_groups(item)
+        names = [repr(name) for name in (found.tolist() if isinstance(found, Tensor) else found)]
+        if len(names) < samples:
+            raise ValueError(
+                f"get_groups gave {len(names)} names for {samples} samples; it must give one for each sample of a "
+                "batch, such as the file that a crop is of."
+            )
+        return names[:samples]
 
     @contextmanager
     def running(self) -> Iterator[None]:

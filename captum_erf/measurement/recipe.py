@@ -32,6 +32,7 @@ def describe(measurement: Measurement) -> dict[str, Any]:
         "eval_mode": measurement.eval_mode,
         "input_index": measurement.input_index,
         "get_inputs": plain(measurement.get_inputs),
+        "get_groups": plain(measurement.get_groups),
         "additional_forward_args": plain(measurement.additional_forward_args),
         "groups": measurement.groups,
         "nonfinite": measurement.nonfinite,

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..erfmap import ERFMap
+from ..summaries import SteppedRadiusMass, stepped_radius_mass
 from ..summaries.arrays import FloatArray
-from ..summaries.sizes import RadiusMass, margins, radius_mass, second_moments
+from ..summaries.sizes import margins, second_moments
 from ..text import line, number
 from .protocol import WIDTH, Protocol, ProtocolReport, known_trf, trf_words
 
@@ -23,11 +24,13 @@ class NeuralAPIReport(ProtocolReport):
 
     Attributes:
         trf_size (tuple[int, ...] or None): Theoretical field per axis; None where it is global or only known in part.
-        radius (float), diameter (float): Chebyshev radius that holds 90 % of the mass, and 2 radius + 1.
+        radius (float), diameter (float): Chebyshev radius that holds 90 % of the mass, and 2 radius + 1. As the
+            tool counts by whole pixels, they have no standard error.
         half_widths (tuple[float, ...]): The radius along each axis alone, (y, x).
         ratio (float or None): ``diameter`` over the theoretical field (its largest axis).
         sigma (float), sigmas (tuple[float, ...]): Root of the second moment about that centre, over all axes and each.
-        radii (tuple[float, ...]), mass (tuple[float, ...]): Every Chebyshev radius, and the share of the mass within.
+        radii (tuple[float, ...]), mass (tuple[float, ...]): Every Chebyshev radius up to the side of the input, and the
+            share of the mass within: 0 to 13 for an input of 13 x 13, as the tool lists them.
     """
 
     protocol = "NEURAL_API"
@@ -36,10 +39,8 @@ class NeuralAPIReport(ProtocolReport):
     trf_size: tuple[int, ...] | None
     radius: float
     diameter: float
-    diameter_se: float | None
     half_widths: tuple[float, ...]
     ratio: float | None
-    ratio_se: float | None
     sigma: float
     sigma_se: float | None
     sigmas: tuple[float, ...]
@@ -48,20 +49,21 @@ class NeuralAPIReport(ProtocolReport):
 
     @staticmethod
     def _measure(field: ERFMap) -> dict[str, Any]:
-        diameter, trf = _curve(field.values).diameter(SHARE), known_trf(field)
-        sigma = float(second_moments(field.values, _middle(field.values)).mean() ** 0.5)
-        return {"diameter": diameter, "ratio": trf and diameter / max(trf), "sigma": sigma}
+        return {"sigma": float(second_moments(field.values, _middle(field.values)).mean() ** 0.5)}
 
     @staticmethod
     def _describe(field: ERFMap) -> dict[str, Any]:
-        curve = _curve(field.values)
+        curve, trf = _curve(field.values), known_trf(field)
+        radii = np.arange(curve.radii[0], max(field.groups.size) + 1)
         return {
-            "trf_size": known_trf(field),
+            "trf_size": trf,
             "radius": curve.radius(SHARE),
+            "diameter": curve.diameter(SHARE),
+            "ratio": trf and curve.diameter(SHARE) / max(trf),
             "half_widths": tuple(_curve(margin).radius(SHARE) for margin in margins(field.values)),
             "sigmas": tuple(np.sqrt(second_moments(field.values, _middle(field.values))).tolist()),
-            "radii": tuple(curve.radii.tolist()),
-            "mass": tuple(curve.mass.tolist()),
+            "radii": tuple(radii.tolist()),
+            "mass": tuple(np.interp(radii, curve.radii, curve.mass).tolist()),
         }
 
     def to_csv(self) -> str:
@@ -71,10 +73,10 @@ class NeuralAPIReport(ProtocolReport):
 
     def _lines(self) -> list[str]:
         return [
-            line("90 % of the mass", f"{number(self.diameter, self.diameter_se)} px square", WIDTH),
+            line("90 % of the mass", f"{number(self.diameter)} px square", WIDTH),
             line("half widths", f"{number(self.half_widths)} px", WIDTH),
             line("theoretical field", trf_words(self.trf_size), WIDTH),
-            line("ratio", number(self.ratio, self.ratio_se, 3), WIDTH),
+            line("ratio", number(self.ratio, digits=3), WIDTH),
             line("second-moment sigma", f"{number(self.sigma, self.sigma_se, 2)} px", WIDTH),
         ]
 
@@ -83,8 +85,8 @@ def _middle(values: FloatArray) -> list[float]:
     return [(length - 1) / 2 for length in values.shape]
 
 
-def _curve(values: FloatArray) -> RadiusMass:
-    return radius_mass(values, _middle(values))
+def _curve(values: FloatArray) -> SteppedRadiusMass:
+    return stepped_radius_mass(values, _middle(values))
 
 
 NEURAL_API = Protocol({"channel": 0, "magnitude": "abs"}, NeuralAPIReport, central=True)

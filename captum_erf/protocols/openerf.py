@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -11,13 +11,16 @@ import numpy as np
 from torch import Tensor
 
 from .. import summaries
+from ..attribution import EffectiveReceptiveField
 from ..erfmap import ERFMap
 from ..names import named
+from ..network.layouts import tokens
 from ..summaries.arrays import FloatArray, offsets
 from ..text import line, number, place
 from .protocol import WIDTH, Protocol, ProtocolReport
 
 RADII = tuple(range(5, 85, 5))
+BEFORE_MIDDLE = 0.499  # as a share of the grid: the middle of odd grids, of even ones the unit before it
 
 
 @named("captum_erf.protocols.channel_mean")
@@ -34,7 +37,7 @@ def rectified_mean(gradient: Tensor) -> Tensor:
 
 def euclidean_shares(values: FloatArray, center: Sequence[float], radii: Sequence[float]) -> FloatArray:
     """Share of the map's sum within each Euclidean radius of a centre."""
-    curve = summaries.radius_mass(values, center, "euclidean")
+    curve = summaries.stepped_radius_mass(values, center, "euclidean")
     last = np.searchsorted(curve.radii, radii, side="right") - 1
     return np.where(last >= 0, curve.mass[last], 0.0)
 
@@ -42,7 +45,8 @@ def euclidean_shares(values: FloatArray, center: Sequence[float], radii: Sequenc
 def axis_aligned_gaussian(values: FloatArray, center: Sequence[float]) -> tuple[FloatArray, float]:
     """Standard deviation per axis and R^2 of the least-squares Gaussian along the axes.
 
-    Its centre and a constant background are free; ``center`` is where to start from.
+    Its centre is free, and as in the tool it has no background, so that it is wider than that of
+    :func:`captum_erf.summaries.gaussian_fit`; ``center`` is where to start from.
 
     Raises:
         UndefinedStatistic: The map is constant or has too few pixels.
@@ -51,7 +55,7 @@ def axis_aligned_gaussian(values: FloatArray, center: Sequence[float]) -> tuple[
 
     num_dims = values.ndim
     start = summaries.gaussian_fit(values, center)
-    target = (values - values.mean()) / np.ptp(values)
+    target = values / values.max()
     limits = np.log([0.1, 1000 * max(values.shape)])
 
     def widths(params: FloatArray) -> FloatArray:
@@ -62,13 +66,12 @@ def axis_aligned_gaussian(values: FloatArray, center: Sequence[float]) -> tuple[
         distances = offsets(values.shape, params[:num_dims], [1] * num_dims)
         scaled = zip(distances, widths(params), strict=True)
         bell = reduce(np.multiply, [np.exp(-0.5 * np.square(distance / width)) for distance, width in scaled])
-        bell = bell - bell.mean()
         amplitude = (bell * target).sum() / (np.square(bell).sum() or 1.0)
         return np.ravel(target - amplitude * bell)
 
     params = np.concatenate([start.mean, 0.5 * np.log(np.diag(start.covariance))])
     found = least_squares(residuals, params, method="lm", ftol=1e-10, xtol=1e-10)
-    return widths(found.x), float(1 - 2 * found.cost / np.square(target).sum())
+    return widths(found.x), float(1 - 2 * found.cost / np.square(target - target.mean()).sum())
 
 
 @dataclass(frozen=True, repr=False)
@@ -80,7 +83,7 @@ class OpenERFReport(ProtocolReport):
         center (tuple[int, ...]): That pixel.
         radii (tuple[int, ...]), shares (tuple[float, ...]): Euclidean radii in pixels, and the share of the sum within.
         center_of_mass (tuple[float, ...]), argmax (tuple[int, ...]): Mean position, and the largest value's.
-        sigmas (tuple[float, ...]), r2 (float): Least-squares Gaussian along the axes, with a free centre and a constant
+        sigmas (tuple[float, ...]), r2 (float): Least-squares Gaussian along the axes, with a free centre and no
             background: its standard deviation per axis, in the map's order (y, x), and R^2. None for a constant map.
     """
 
@@ -132,4 +135,15 @@ def _middle(field: ERFMap) -> tuple[int, ...]:
     return tuple(length // 2 for length in field.groups.size)
 
 
-OPENERF = Protocol({"channel": channel_mean, "magnitude": rectified_mean}, OpenERFReport, central=True)
+class _OpenERF(Protocol[OpenERFReport]):
+    """On an even grid of tokens the tool takes the upper left of the four in the middle."""
+
+    def _position(self, erf: EffectiveReceptiveField) -> dict[str, Any]:
+        return {"position": (BEFORE_MIDDLE,) * 2} if isinstance(erf.layout, tokens) else {}
+
+    def _unit(self, grid: tuple[int, ...], recipe: Mapping[str, Any]) -> tuple[int, ...]:
+        of_tokens = str(recipe.get("layout")).startswith(tokens.__name__)
+        return tuple((length - of_tokens) // 2 for length in grid)
+
+
+OPENERF = _OpenERF({"channel": channel_mean, "magnitude": rectified_mean}, OpenERFReport, central=True)

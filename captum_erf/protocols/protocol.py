@@ -153,7 +153,7 @@ class Protocol(Generic[R]):
                 f"{self.name} fixes {option}; drop {option}=, or call erf.aggregate, which leaves it open."
             )
         if isinstance(erf, EffectiveReceptiveField):
-            field = erf.aggregate(dataloader, **self.settings, **options)
+            field = erf.aggregate(dataloader, **self.settings, **self._position(erf), **options)
         elif callable(erf) and not isinstance(erf, Module):
             field = aggregate_draws(erf, dataloader, **self.settings, **options)
         else:
@@ -179,12 +179,12 @@ class Protocol(Generic[R]):
         """
         recipe = {"channel": None, "magnitude": "abs", "neuron_selector": None} | field.recipe
         for key, wanted in {**self.settings, "neuron_selector": None}.items():
-            if recipe[key] not in (plain(wanted), _name_in_old_files(wanted)):
+            if recipe[key] != plain(wanted):
                 raise ValueError(
                     f"{self.name} needs {key} {plain(wanted)!r}, this field was measured with {recipe[key]!r}; measure "
                     f"it with protocols.{self.name}.aggregate(erf, dataloader)."
                 )
-        center = None if field.grid is None else tuple(length // 2 for length in field.grid)
+        center = None if field.grid is None else self._unit(field.grid, field.recipe)
         if self.central and field.position != center:
             raise ValueError(
                 f"{self.name} is about the centre unit {center}, this field is that of unit {field.position}; measure "
@@ -192,10 +192,13 @@ class Protocol(Generic[R]):
             )
         return self.report_type.of(field)
 
+    def _position(self, erf: EffectiveReceptiveField) -> dict[str, Any]:
+        """The ``position`` that the protocol asks for, where that is not the centre."""
+        return {}
+
+    def _unit(self, grid: tuple[int, ...], recipe: Mapping[str, Any]) -> tuple[int, ...]:
+        """The unit that it is about, where it is about one."""
+        return tuple(length // 2 for length in grid)
+
     def __repr__(self) -> str:
         return f"protocols.{self.name}"
-
-
-def _name_in_old_files(setting: Any) -> Any:
-    """The name that version 0.1 wrote into recipes for a function of ours."""
-    return f"captum_erf.protocols.{setting.__name__}" if callable(setting) else setting

@@ -33,7 +33,7 @@ def log_square(values: FloatArray, share: float) -> tuple[int, float] | tuple[No
     It is the smallest square of side 3, 5, ...; the area is over that of the input. As in the tool, a square reaches
     less than ``H // 2`` pixels from its centre; None where none of these holds as much.
     """
-    curve = summaries.radius_mass(np.log1p(values), [length // 2 for length in values.shape])
+    curve = summaries.stepped_radius_mass(np.log1p(values), [length // 2 for length in values.shape])
     for radius, mass in zip(curve.radii, curve.mass, strict=True):
         if 1 <= radius < min(values.shape) // 2 and mass > share:
             side = 2 * int(radius) + 1
@@ -50,13 +50,12 @@ class SquareRow:
         share (float): The share t.
         side (int or None), area (float or None): Of the map log10(A + 1), around ``(H // 2, W // 2)``: side of the
             square in pixels, and its area over the input's. None where no square inside the input holds as much.
-        scale_free_side (float), scale_free_area (float): Of the map itself, around the unit centre.
+        scale_free_side (float), scale_free_area (float): Of the map itself, around the unit centre; continuous.
     """
 
     share: float
     side: int | None
     area: float | None
-    area_se: float | None
     scale_free_side: float
     scale_free_area: float
     scale_free_area_se: float | None
@@ -92,8 +91,8 @@ class RepLKNetReport(ProtocolReport):
             "         log10(A + 1), input's middle     A itself, unit centre",
             "  t      side    share of input           side    share of input",
             *(
-                f"  {row.share:<6g} {row.side or 'none':<7} {number(row.area, row.area_se, 4):<24} "
-                f"{row.scale_free_side:<7g} {number(row.scale_free_area, row.scale_free_area_se, 4)}"
+                f"  {row.share:<6g} {row.side or 'none':<7} {number(row.area, digits=4):<24} "
+                f"{row.scale_free_side:<7.1f} {number(row.scale_free_area, row.scale_free_area_se, 4)}"
                 for row in self.rows
             ),
             f"  Warning: log10(A + 1) is not scale-free. With gradients 1e4 times as large the share of input at t = "
@@ -109,7 +108,7 @@ def _row(field: ERFMap, share: float) -> SquareRow:
         return {"side": side, "area": area, "scale_free_side": free_side, "scale_free_area": free_area}
 
     values, errors = field.estimate(measure)
-    return SquareRow(share, **values, area_se=errors["area"], scale_free_area_se=errors["scale_free_area"])
+    return SquareRow(share, **values, scale_free_area_se=errors["scale_free_area"])
 
 
 REPLKNET = Protocol({"channel": relu_sum, "magnitude": "positive"}, RepLKNetReport, central=True)

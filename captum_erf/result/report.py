@@ -1,4 +1,4 @@
-"""What a person reads of a result: a report of one map, and a table of many."""
+"""What a person reads of a result: a report of one map, a table of many, and notes on what misleads in them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import summaries
-from ..text import box_size, columns, line, merged, place, times
+from ..text import box_size, columns, line, merged, number, place, times
 from .mean_map import MeanMap
-from .statistics import ANGLE, SIGMA, STATISTICS, Row, Statistic
+from .statistics import ANGLE, LEAST_R2, R2, RATIO, SIGMA, STATISTICS, Row, Statistic
 
 MAGNITUDE_WORDS = {
     "abs": "mean |dy/dx|",
@@ -16,20 +16,46 @@ MAGNITUDE_WORDS = {
     "positive": "mean of positive dy/dx",
     "signed": "mean dy/dx",
 }
+CENTER_WORDS = {
+    "theoretical": "onto which the unit projects",
+    "measured": "measured: the middle of the box that holds half of the map",
+    "mixed": "measured where the theoretical field does not tell it",
+    "input": "the middle of the input",
+}
+LEAST_CELLS = 4  # strides in a theoretical field from which on one cell is little of it
 
 
 def text(field: MeanMap, row: Row) -> str:
     """A readable report of a map with that summary."""
-    numbers = [_number(statistic, row) for statistic in STATISTICS if statistic.label]
-    numbers.insert(3, numbers.pop())  # ERF / TRF stands with the boxes
-    shapes = [line("shape", words)] if (words := _shapes(field)) else []
-    return "\n".join([_title(field), _samples(field), "", *_geometry(field), "", *numbers[:6], *shapes, *numbers[6:]])
+    lines = [_title(field), _samples(field), "", *_geometry(field), ""]
+    for statistic in STATISTICS:
+        if statistic.label:
+            lines.append(line(statistic.label, _number(statistic, field, row)))
+        if statistic is R2 and (shapes := _shapes(field)):
+            lines.append(line("shape", shapes))
+    return "\n".join([*lines, "", *(f"  {note}" for note in [error_words(field), *notes(field, row)])])
 
 
-def _number(statistic: Statistic, row: Row) -> str:
-    angle = row[ANGLE.key] if statistic is SIGMA else None
-    turned = "" if angle is None else f" at {ANGLE.words(row, error=False)}{ANGLE.unit}"
-    return line(statistic.label, f"{statistic.words(row)}{statistic.unit}{turned}")
+def _number(statistic: Statistic, field: MeanMap, row: Row) -> str:
+    words = f"{statistic.words(row)}{statistic.unit}"
+    if statistic is SIGMA and row[SIGMA.key] is None:
+        return "none" if row[R2.key] is None else "none that fits"
+    if statistic is SIGMA and row[ANGLE.key] is not None:
+        sigmas = number(field.gaussian_fit().sigmas.tolist())
+        return f"{words} ({sigmas} px at {ANGLE.words(row, error=False)}{ANGLE.unit})"
+    if statistic is RATIO and (inside := _side_inside(field)) is not None:
+        return f"{words}; {row['diameter_95'] / inside:.2f} of the {inside} px of the TRF that lie inside the input"
+    return words
+
+
+def _side_inside(field: MeanMap) -> int | None:
+    """The longest side of the part of the theoretical field that lies inside the input, where that is not all of it."""
+    trf = field.theoretical
+    if trf is None or not trf.is_known or not trf.outside:
+        return None
+    axes = zip(trf.lower, trf.upper, field.groups.size, strict=True)
+    inside = max(min(upper, length) - max(lower, 0) for lower, upper, length in axes)
+    return inside if inside > 0 else None
 
 
 def _shapes(field: MeanMap) -> str:
@@ -37,6 +63,49 @@ def _shapes(field: MeanMap) -> str:
         return summaries.describe_shapes(field.compare_shapes())
     except summaries.UndefinedStatistic:
         return ""
+
+
+def error_words(field: MeanMap) -> str:
+    """Over what the standard errors run, and how wide an interval is."""
+    groups = sum(field.groups.counts > 0)
+    if groups < 2:
+        return "No standard errors: all samples are in one group."
+    from scipy.special import stdtrit
+
+    return (
+        f"± one standard error over {independent_words(field.recipe, field.num_samples)}, in {groups} groups; a 95 % "
+        f"interval is {stdtrit(groups - 1, 0.975):.2f} of them to both sides."
+    )
+
+
+def independent_words(recipe: dict[str, Any], samples: int) -> str:
+    """What is taken as independent: samples, or the images that ``get_groups`` has named."""
+    images = recipe.get("num_images")
+    if images is None:
+        return str(recipe.get("error_over", f"{samples} samples"))
+    return f"{images} image{'s' * (images != 1)} ({samples} samples)"
+
+
+def notes(field: MeanMap, row: Row) -> list[str]:
+    """What misleads in the numbers of this map."""
+    trf, found = field.theoretical, []
+    if row[SIGMA.key] is None and row[R2.key] is not None:
+        reason = f"R² {R2.words(row)}" if row[R2.key] < LEAST_R2 else "its error exceeds it"
+        found.append(f"No Gaussian describes this map ({reason}), so that it has no sigma.")
+    if trf is None or row["diameter_90"] is None:
+        return found
+    cell = max(trf.stride)
+    if trf.is_known and row["diameter_90"] <= cell and max(trf.size) >= LEAST_CELLS * cell:
+        found.append(
+            f"90 % of the map lies in one cell of {cell:g} px, far within the theoretical field: that is the map of a "
+            "shortcut. Blocks that add nothing to it, such as those whose last norm starts at zero, do not show."
+        )
+    if trf.is_global and row[SIGMA.key] is not None and row[SIGMA.key] < cell < row["diameter_90"] / 2:
+        found.append(
+            f"The Gaussian fits the unit's own patch of {cell:g} px; what the unit sees of the rest of the input is "
+            "in its background."
+        )
+    return found
 
 
 def _title(field: MeanMap) -> str:
@@ -56,7 +125,8 @@ def _samples(field: MeanMap) -> str:
 def magnitude_words(recipe: dict[str, Any]) -> str:
     """What the map is a mean of."""
     magnitude = recipe.get("magnitude", "abs")
-    return MAGNITUDE_WORDS.get(magnitude, f"magnitude {magnitude}")
+    words = MAGNITUDE_WORDS.get(magnitude, f"magnitude {magnitude}")
+    return f"{words}, each sample over its own sum," if recipe.get("normalize") else words
 
 
 def channel_words(recipe: dict[str, Any]) -> str:
@@ -71,8 +141,8 @@ def channel_words(recipe: dict[str, Any]) -> str:
 
 def _geometry(field: MeanMap) -> list[str]:
     trf = field.theoretical
-    source = {"theoretical": "theoretical field", "input": "input"}.get(field.center_source, "unit's grid cell")
-    center = line("unit centre", f"{place(field.center)}, the middle of the {source}")
+    source = CENTER_WORDS.get(field.center_source, "the middle of the unit's grid cell")
+    center = line("unit centre", f"{place(field.center, '.4g')}, {source}")
     if trf is None:
         return [center]
     if trf.is_global:
@@ -84,20 +154,29 @@ def _geometry(field: MeanMap) -> list[str]:
     return [line("theoretical field", size), line("stride", f"{times(trf.stride)} px"), center]
 
 
-def table(fields: Sequence[MeanMap], rows: Sequence[Row]) -> str:
-    """One line for each map and its summary, lengths in input pixels, with standard errors."""
-    return columns(cells(fields, rows))
+def table(
+    fields: Sequence[MeanMap],
+    rows: Sequence[Row],
+    labels: Sequence[Sequence[str]] = (),
+    further: Sequence[Sequence[str]] = (),
+) -> str:
+    """
+    One line for each map, lengths in input pixels, with standard errors.
 
-
-def cells(fields: Sequence[MeanMap], rows: Sequence[Row]) -> list[list[str]]:
-    """The table's cells, line by line, headings first."""
+    Args:
+        fields (sequence of MeanMap), rows (sequence of dict): The maps and their summaries.
+        labels (sequence), further (sequence): Headings of further columns in front and at the end, and then for each
+            map what stands in them.
+    """
     shown = [statistic for statistic in STATISTICS if statistic.heading]
-    lines = [["layer", "grid", "stride", "TRF", *[statistic.heading for statistic in shown], "outside"]]
-    for field, row in zip(fields, rows, strict=True):
+    before, after = (part or [[]] * (len(fields) + 1) for part in (labels, further))
+    heads = ["layer", "grid", "stride", "TRF", *[statistic.heading for statistic in shown], "outside"]
+    lines = [[*before[0], *heads, *after[0]]]
+    for field, row, label, end in zip(fields, rows, before[1:], after[1:], strict=True):
         numbers = [statistic.words(row, error=statistic.heading_error) for statistic in shown]
-        words = [*_place(field), *numbers, _outside(field)]
-        lines.append([field.layer or "the network", *["-" if word == "none" else word for word in words]])
-    return lines
+        cells = ["-" if cell == "none" else cell for cell in [*_place(field), *numbers, _outside(field)]]
+        lines.append([*label, field.layer or "the network", *cells, *end])
+    return columns(lines, left=1 + len(before[0]))
 
 
 def _place(field: MeanMap) -> list[str]:

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from ..geometry.region import Region
 
+MIXER = 0x2545F4914F6CDD1D  # an odd number without pattern, from Vigna's xorshift*
+
 
 @dataclass(frozen=True, eq=False)
 class Groups:
@@ -27,6 +29,9 @@ class Groups:
     Attributes:
         sums (ndarray): Sum of the sample maps of each group, float64, of shape ``(G, *region.shape)``.
         counts (ndarray), dead (ndarray): Samples of each group, and how many of them are dead.
+        squares (ndarray): Sum over each group's samples of the squared sum of the sample map; NaN where unknown.
+        prints (ndarray): Sum over each group's samples of their fingerprints, whose order within a group does not
+            matter; 0 where unknown.
         region (Region): The part of the input that the sums cover; outside it every sample map is zero.
         size (tuple[int, ...]): Size of the input.
         num_nonfinite (int): Samples left out because their gradient was not finite.
@@ -35,6 +40,8 @@ class Groups:
     sums: NDArray[np.float64]
     counts: NDArray[np.int64]
     dead: NDArray[np.int64]
+    squares: NDArray[np.float64]
+    prints: NDArray[np.int64]
     region: Region
     size: tuple[int, ...]
     num_nonfinite: int = 0
@@ -42,9 +49,10 @@ class Groups:
     @classmethod
     def of(cls, maps: NDArray[np.float64]) -> Groups:
         """One group for each of the maps ``(N, *size)``."""
-        zero = (maps.reshape(len(maps), -1) == 0).all(1).astype(np.int64)
-        size = maps.shape[1:]
-        return cls(maps, np.ones(len(maps), np.int64), zero, Region.whole(size), size)
+        size, ones = maps.shape[1:], np.ones(len(maps), np.int64)
+        dead = (maps.reshape(len(maps), -1) == 0).all(1).astype(np.int64)
+        squares = maps.reshape(len(maps), -1).sum(1) ** 2
+        return cls(maps, ones, dead, squares, 0 * ones, Region.whole(size), size)
 
     def mean(self) -> NDArray[np.float64]:
         """The mean of the sample maps, over the whole input."""
@@ -59,6 +67,24 @@ class Groups:
             kept = np.arange(len(self.counts)) != group
             yield replace(self, counts=self.counts * kept, dead=self.dead * kept)
 
+    def effective_samples(self) -> float | None:
+        """(sum w)^2 / sum w^2 of the samples' own sums w: how many equal samples would carry the mean as well."""
+        filled = self.counts > 0
+        total, squares = float(self.sums[filled].sum()), float(self.squares[filled].sum())
+        return total**2 / squares if total > 0 and squares > 0 else None
+
+    def check_paired(self, other: Groups) -> None:
+        """Refuses sums over other samples, or over the same ones in other groups."""
+        ours, theirs = ((side.counts.tolist(), (side.prints * (side.counts > 0)).tolist()) for side in (self, other))
+        if (self.prints[self.counts > 0] == 0).any():
+            raise ValueError("This map does not know its samples, as version 0.1 has measured it; measure it again.")
+        if ours != theirs:
+            raise ValueError(
+                f"The two maps did not see the same samples in the same order ({self.counts.sum()} here, "
+                f"{other.counts.sum()} there); measure both on the same data loader without shuffling, with as many "
+                "groups, and where the networks prepare images differently, name each image with get_groups."
+            )
+
     @property
     def fit_together(self) -> bool:
         """Whether these can be sums over groups."""
@@ -68,7 +94,7 @@ class Groups:
             and self.sums.shape == (len(self.counts), *region.shape)
             and len(region.offset) == len(self.size)
             and Region.whole(self.size).joined(region) == Region.whole(self.size)
-            and self.dead.shape == self.counts.shape
+            and self.dead.shape == self.counts.shape == self.squares.shape == self.prints.shape
             and self.counts.sum() > 0
             and ((self.dead >= 0) & (self.dead <= self.counts)).all()
         )
@@ -103,13 +129,32 @@ def standard_error(value: Any, without: Sequence[Any]) -> Any:
     return errors if np.ndim(value) else float(errors)
 
 
+def corrected(value: Any, without: Sequence[Any], most: float = np.inf) -> Any:
+    """
+    A statistic that noise moves one way, without the part of it that falls with the number of samples.
+
+    It is G * value - (G - 1) * (mean of the values without each group), and no more than ``most``.
+
+    Examples::
+
+        >>> corrected(2.0, [2.25, 1.75, 2.75, 2.25])
+        1.25
+    """
+    if value is None or len(without) < 2 or any(other is None for other in without):
+        return value
+    groups = len(without)
+    return min(float(groups * value - (groups - 1) * np.mean(without)), most)
+
+
 @dataclass
 class GroupSums:
-    """Running sums of one unit's sample maps; attributes as in :class:`Groups`, on the device of the maps."""
+    """Running sums of one unit's sample maps; attributes as in :class:`Groups`, the sums on the device of the maps."""
 
     sums: Tensor
     counts: Tensor
     dead: Tensor
+    squares: Tensor
+    prints: Tensor
     region: Region
     num_nonfinite: int = 0
 
@@ -118,8 +163,11 @@ class GroupSums:
         """Sums over no region yet; float64, float32 where the device has none."""
         dtype = torch.float32 if device is not None and device.type == "mps" else torch.float64
         nothing = Region.whole((0,) * num_dims)
-        counts, dead = torch.zeros(2, groups, dtype=torch.int64)
-        return cls(torch.zeros(groups, *nothing.shape, dtype=dtype, device=device), counts, dead, nothing)
+        counts, dead, prints = torch.zeros(3, groups, dtype=torch.int64)
+        squares = torch.zeros(groups, dtype=torch.float64)
+        return cls(
+            torch.zeros(groups, *nothing.shape, dtype=dtype, device=device), counts, dead, squares, prints, nothing
+        )
 
     @property
     def num_samples(self) -> int:
@@ -129,19 +177,23 @@ class GroupSums:
     def num_dead(self) -> int:
         return int(self.dead.sum())
 
-    def add(self, maps: Tensor, region: Region, groups: Tensor) -> None:
-        """Adds sample maps ``(N, *region.shape)`` of samples in the given groups ``(N,)``.
+    def add(self, maps: Tensor, region: Region, groups: Tensor, prints: Tensor | None = None) -> None:
+        """Adds sample maps ``(N, *region.shape)`` of samples in the given groups and with the given prints, ``(N,)``.
 
         Samples that are not finite are only counted.
         """
         finite = finite_samples(maps)
-        kept, groups = maps[finite].to(self.sums), groups.to(finite.device)[finite]
+        kept, finite = maps[finite].to(self.sums), finite.cpu()
+        groups = groups.cpu()[finite]
         self._cover(region)
         self._view(region).index_add_(0, groups.to(self.sums.device), kept)
-        self.counts += torch.bincount(groups.cpu(), minlength=len(self.counts))
+        weights = kept.flatten(1).sum(1).cpu().double()
+        self.counts += torch.bincount(groups, minlength=len(self.counts))
+        self.dead += torch.bincount(groups[(kept.flatten(1) == 0).all(1).cpu()], minlength=len(self.dead))
+        self.squares.index_add_(0, groups, weights.square())
+        if prints is not None:
+            self.prints.index_add_(0, groups, prints.cpu()[finite])
         self.num_nonfinite += int((~finite).sum())
-        zero = (kept.flatten(1) == 0).all(1).to(groups.device)
-        self.dead += torch.bincount(groups[zero].cpu(), minlength=len(self.dead))
 
     def merge(self, other: GroupSums) -> None:
         """Adds the other's sums, group by group."""
@@ -149,12 +201,14 @@ class GroupSums:
         self._view(other.region).add_(other.sums.to(self.sums))
         self.counts += other.counts
         self.dead += other.dead
+        self.squares += other.squares
+        self.prints += other.prints
         self.num_nonfinite += other.num_nonfinite
 
     def numbered_from(self, first: int) -> GroupSums:
         """The same sums with the samples numbered from ``first`` on, each in the group that this gives it."""
-        sums, counts, dead = (item.roll(first, 0) for item in (self.sums, self.counts, self.dead))
-        return replace(self, sums=sums, counts=counts, dead=dead)
+        names = ("sums", "counts", "dead", "squares", "prints")
+        return replace(self, **{name: getattr(self, name).roll(first, 0) for name in names})
 
     def spread_over(self, size: tuple[int, ...]) -> None:
         """Covers the whole input from now on."""
@@ -162,8 +216,9 @@ class GroupSums:
 
     def finished(self, size: tuple[int, ...]) -> Groups:
         """A copy of the sums so far, of inputs of that size."""
-        sums = self.sums.cpu().double().numpy().copy()
-        return Groups(sums, self.counts.numpy().copy(), self.dead.numpy().copy(), self.region, size, self.num_nonfinite)
+        numbers = (self.sums.cpu().double(), self.counts, self.dead, self.squares, self.prints)
+        sums, counts, dead, squares, prints = (item.numpy().copy() for item in numbers)
+        return Groups(sums, counts, dead, squares, prints, self.region, size, self.num_nonfinite)
 
     def _cover(self, region: Region) -> None:
         wider = region if 0 in self.region.shape else self.region.joined(region)
@@ -181,3 +236,16 @@ def finite_samples(maps: Tensor) -> Tensor:
     """Which samples of ``(N, *shape)`` hold finite numbers only, ``(N,)``; a finite sum, which is fast, shows all."""
     finite = torch.isfinite(maps.flatten(1).sum(1))
     return finite if bool(finite.all()) else torch.isfinite(maps).flatten(1).all(1)
+
+
+def fingerprints(samples: Tensor) -> Tensor:
+    """A number for each sample of ``(N, ...)``, ``(N,)``, the same wherever and whenever it is computed."""
+    return torch.stack([_fingerprint(sample) for sample in samples.detach()]).cpu()
+
+
+def _fingerprint(sample: Tensor) -> Tensor:
+    parts = torch.view_as_real(sample) if sample.is_complex() else sample
+    whole = {2: torch.int16, 4: torch.int32, 8: torch.int64}[parts.element_size()]
+    bits = parts.contiguous().flatten().view(whole).to(torch.int64)
+    mixed = (bits * (torch.arange(len(bits), device=bits.device) * MIXER | 1)).sum()
+    return (mixed ^ (mixed >> 29)) * MIXER | 1

@@ -19,28 +19,26 @@ Array = NDArray[np.float64]
 
 SHARES = (0.5, 0.9)
 INK = "#3b528b"
-SIDE = "side of the box around the unit centre [px]"
+SIDE = "side of the box [px]"
 
 
 def _course(field: MeanMap) -> tuple[Array, Array]:
     """Sides of the box, and the share of the map inside each."""
     mass = field.radius_mass()
-    return 2 * mass.radii + 1, mass.mass
+    return mass.sides, mass.mass
 
 
 def mass_box(field: MeanMap, share: float) -> tuple[tuple[float, float], ...] | None:
-    """Per axis the edges of the box that holds a share of the map; None where the map has no shares."""
+    """Per axis the edges of the smallest box that holds a share of the map; None where the map has no shares."""
     try:
-        half = field.radius_mass().diameter(share) / 2
+        return tuple(field.radius_mass().box(share))
     except UndefinedStatistic:
         return None
-    return tuple((middle - half, middle + half) for middle in field.center)
 
 
 def half_side(field: MeanMap) -> float:
-    """The side that holds half of the map, interpolated between those that occur."""
-    sides, mass = _course(field)
-    return float(np.interp(0.5, mass, sides))
+    """The side of the smallest box that holds half of the map."""
+    return field.radius_mass().diameter(0.5)
 
 
 @dataclass(frozen=True)
