@@ -5,23 +5,29 @@ from __future__ import annotations
 import functools
 import random
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .cli.models import IMAGENET_MEAN, IMAGENET_STD, Channels
+from .text import counted, times
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+Channels = tuple[float, ...]
+Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels of the image
+
+IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
+IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
 PHOTOGRAPH = "grace_hopper.jpg"
-CROP_SIDES = (0.3, 0.7)  # of random crops, as shares of the image's shorter side
+CROP_SIDES = (0.3, 0.7)  # of random crops, as shares of the largest crop that the image holds
 NUM_SAMPLES = 32
 NAMED_FILES = 10  # up to which a message names files one by one
 
@@ -31,28 +37,118 @@ class NoImagesError(ValueError):
 
 
 @dataclass(frozen=True)
-class Crops(Dataset[Tensor]):
+class Look:
     r"""
-    Square crops of images, normalised per channel, of shape ``(3, size, size)``.
-
-    The first ``centered`` crops are one an image: its shorter side scaled to ``size``, and the middle of it. The
-    others are of the images in turn, at a random place and scale that depends on ``seed`` and the crop's number alone,
-    so that the same crops come back in whatever order they are asked for.
+    How a network wants its images.
 
     Attributes:
-        files (tuple[Path, ...]): The images.
+        size (tuple[int, int]): Height and width in pixels.
+        mean (tuple[float, ...]), std (tuple[float, ...]): Normalisation, three numbers for colour and one for grey.
+    """
+
+    size: tuple[int, int] = (224, 224)
+    mean: Channels = IMAGENET_MEAN
+    std: Channels = IMAGENET_STD
+
+    def in_grey(self) -> Look:
+        """The same for a network that takes one channel."""
+        return Look(self.size, (fmean(self.mean),), (fmean(self.std),))
+
+    def __str__(self) -> str:
+        return times(self.size)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A part of every image: its place in an image of ``(width, height)`` for a look's ``(height, width)``."""
+
+    place: Callable[[tuple[int, int], tuple[int, int], float | None, random.Random], Box]
+    words: str
+
+
+def _box(length: tuple[float, float], image: tuple[int, int], place: Callable[[float], float]) -> Box:
+    left, top = (place(max(0, whole - part)) for whole, part in zip(image, length, strict=True))
+    return left, top, min(left + length[0], image[0]), min(top + length[1], image[1])
+
+
+def _largest(image: tuple[int, int], size: tuple[int, int]) -> tuple[float, float]:
+    """Width and height of the largest box of the look's shape."""
+    height, width = size
+    return min(image[0], image[1] * (width / height)), min(image[1], image[0] * (height / width))
+
+
+def _scaled(image: tuple[int, int], size: tuple[int, int], short_side: float) -> tuple[float, float]:
+    """Width and height of the box of which a pixel is one of the look's, once the shorter side is scaled."""
+    scale = min(image) / short_side
+    return size[1] * scale, size[0] * scale
+
+
+def _centre(image: tuple[int, int], size: tuple[int, int], short_side: float | None, _: random.Random) -> Box:
+    length = _scaled(image, size, short_side) if short_side else _largest(image, size)
+    return _box(length, image, lambda rest: rest / 2)
+
+
+def _anywhere(image: tuple[int, int], size: tuple[int, int], short_side: float | None, draw: random.Random) -> Box:
+    if short_side:
+        return _box(_scaled(image, size, short_side), image, lambda rest: draw.uniform(0, rest))
+    share = draw.uniform(*CROP_SIDES)
+    width, height = _largest(image, size)
+    return _box((share * width, share * height), image, lambda rest: draw.uniform(0, rest))
+
+
+def _whole(image: tuple[int, int], *_: Any) -> Box:
+    return 0, 0, *image
+
+
+CUTS = {
+    "center": Cut(_centre, "from the middle"),
+    "random": Cut(_anywhere, "at random places and scales"),
+    "resize": Cut(_whole, "of the whole image, resized"),
+}
+
+
+@dataclass(frozen=True)
+class Crops(Dataset[Tensor]):
+    r"""
+    Crops of images, normalised per channel, of shape ``(channels, *look.size)``.
+
+    A crop's place depends on ``seed`` and its number alone, so that the same crops come back in whatever order they
+    are asked for, and for every look: ``dataclasses.replace(crops, look=...)`` is the same crops for another network.
+
+    Attributes:
+        files (tuple[Path, ...]): The images, taken in turn.
         num_samples (int): Number of crops.
-        words (str): What the crops are.
+        source (str): What the images are.
+        look (Look): Size and normalisation.
+        seed (int): Of random crops.
+        cut (str): ``"center"``, ``"random"`` or ``"resize"``; None takes the middle of each image first, and random
+            crops once all images were taken.
+        short_side (int): Pixels to which an image's shorter side is scaled first; None fits the crop to the image.
     """
 
     files: tuple[Path, ...]
     num_samples: int
-    centered: int
-    words: str
-    size: int = 224
+    source: str
+    look: Look = Look()
     seed: int = 0
-    mean: Channels = IMAGENET_MEAN
-    std: Channels = IMAGENET_STD
+    cut: str | None = None
+    short_side: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.cut not in (None, *CUTS):
+            raise ValueError(f"cut must be one of {', '.join(CUTS)}, got {self.cut!r}.")
+        if self.cut in ("center", "resize") and self.num_samples > len(self.files):
+            raise ValueError(
+                f"The cut {self.cut!r} gives one crop of each of {counted(len(self.files), 'image')}, and "
+                f"{self.num_samples} were asked for; ask for fewer, or take random ones."
+            )
+        if self.short_side is not None and self.cut == "resize":
+            raise ValueError("A short side and the cut 'resize', which has none, were both asked for; drop one.")
+        if self.short_side is not None and self.short_side < max(self.look.size):
+            raise ValueError(
+                f"Images with a shorter side of {self.short_side} hold no crop of {self.look}; take a short side of "
+                f"{max(self.look.size)} or more."
+            )
 
     def __len__(self) -> int:
         return self.num_samples
@@ -60,17 +156,55 @@ class Crops(Dataset[Tensor]):
     def __getitem__(self, number: int) -> Tensor:
         if not 0 <= number < self.num_samples:
             raise IndexError(f"crop {number} is outside the {self.num_samples} crops.")
-        image = _read(self.files[number % len(self.files)])
-        box = _centre(image) if number < self.centered else _anywhere(image, random.Random(f"{self.seed} {number}"))
-        pixels = np.asarray(image.resize((self.size, self.size), box=box), dtype=np.float32) / 255
-        mean, std = (np.array(values, dtype=np.float32) for values in (self.mean, self.std))
-        normal = (pixels - mean) / std
+        look, image = self.look, _read(self.files[self.image_of(number)])
+        cut = CUTS[self.cut or ("center" if number < len(self.files) else "random")]
+        box = cut.place(image.size, look.size, self.short_side, random.Random(f"{self.seed} {number}"))
+        image = image if len(look.mean) == 3 else image.convert("L")
+        pixels = np.asarray(image.resize(look.size[::-1], box=box), dtype=np.float32) / 255
+        mean, std = (np.array(values, dtype=np.float32) for values in (look.mean, look.std))
+        normal = (pixels.reshape(*look.size, len(look.mean)) - mean) / std
         return torch.from_numpy(normal).movedim(-1, 0).contiguous()
 
+    def image_of(self, number: int) -> int:
+        """Which of the images a crop is of."""
+        return number % len(self.files)
 
-def photograph(num_samples: int = NUM_SAMPLES, *, size: int = 224, seed: int = 0, **normalisation: Channels) -> Crops:
+    @property
+    def num_images(self) -> int:
+        """How many images there are crops of."""
+        return min(len(self.files), self.num_samples)
+
+    @property
+    def words(self) -> str:
+        """What the crops are."""
+        return f"{counted(self.num_samples, 'crop')} of {self.look}{self._place()}"
+
+    def _place(self) -> str:
+        images = f"{counted(self.num_images, 'image')} from {self.source}"
+        cut = "" if self.cut is None else f", {CUTS[self.cut].words}"
+        if len(self.files) == 1 and self.cut is not None:
+            return f"{cut}, of {self.source}"
+        if self.num_samples <= len(self.files):
+            return f"{cut}, one of each of {images}"
+        return f"{cut} of only {images}; crops of one image are alike, so the standard errors come out too small"
+
+
+def photograph(
+    num_samples: int = NUM_SAMPLES,
+    *,
+    size: int | tuple[int, int] = 224,
+    seed: int = 0,
+    mean: Channels = IMAGENET_MEAN,
+    std: Channels = IMAGENET_STD,
+    cut: str | None = "random",
+    short_side: int | None = None,
+) -> Crops:
     r"""
     Random crops of the photograph that matplotlib ships, Grace Hopper's portrait by the U.S. Navy; no download.
+
+    Args:
+        num_samples (int): Number of crops.
+        size, seed, mean, std, cut, short_side: As in :func:`folder`.
 
     Examples::
 
@@ -81,12 +215,20 @@ def photograph(num_samples: int = NUM_SAMPLES, *, size: int = 224, seed: int = 0
     from matplotlib.cbook import get_sample_data
 
     file = Path(get_sample_data(PHOTOGRAPH, asfileobj=False))
-    words = f"{num_samples} crops of {size} x {size}, at random places and scales, of matplotlib's {PHOTOGRAPH}"
-    return Crops((file,), num_samples, 0, words, size, seed, **normalisation)
+    look = Look(_pair(size), mean, std)
+    return Crops((file,), num_samples, f"matplotlib's {PHOTOGRAPH}", look, seed, cut, short_side)
 
 
 def folder(
-    path: str | Path, num_samples: int | None = None, *, size: int = 224, seed: int = 0, **normalisation: Channels
+    path: str | Path,
+    num_samples: int | None = None,
+    *,
+    size: int | tuple[int, int] = 224,
+    seed: int = 0,
+    mean: Channels = IMAGENET_MEAN,
+    std: Channels = IMAGENET_STD,
+    cut: str | None = None,
+    short_side: int | None = None,
 ) -> Crops:
     r"""
     Crops of the images in a folder and the folders below it.
@@ -100,13 +242,17 @@ def folder(
     Args:
         path (str or Path): The folder; labels are not needed.
         num_samples (int, optional): Number of crops; None means one of each image, 32 at most.
-        size (int): Side of the crops in pixels.
+        size (int or tuple[int, int]): Height and width of the crops in pixels, one number for squares.
         seed (int): Of the order and the crops.
-        mean, std (tuple): Normalisation per channel, ImageNet's unless given.
+        mean, std (tuple): Normalisation per channel, ImageNet's unless given; one number each makes the images grey.
+        cut (str, optional): ``"center"``, ``"random"`` or ``"resize"`` for all crops.
+        short_side (int, optional): Scale the shorter side of every image to this before its crop is taken, as
+            torchvision's ``Resize`` before ``CenterCrop``.
 
     Raises:
         NotADirectoryError: There is no such folder.
         NoImagesError: No file in it can be read as an image.
+        ValueError: The cut is none of the three, or the short side does not go with it or with the size.
 
     Warns:
         UserWarning: Files that are no images, damaged, or of 32 bits, are left out; their names are listed.
@@ -121,20 +267,15 @@ def folder(
         _warn(unreadable, root)
     if not found:
         raise NoImagesError(
-            f"{root} holds no image that can be read, among {len(files)} files; --data takes a folder of JPEG, PNG or "
-            "other images, in folders of its own or not."
+            f"{root} holds no image that can be read, among {counted(len(files), 'file')}; expected a folder of "
+            "JPEG, PNG or other images, in folders of its own or not."
         )
-    count = num_samples or len(found)
-    return Crops(tuple(found), count, len(found), _words(root, len(found), count, size), size, seed, **normalisation)
+    look = Look(_pair(size), mean, std)
+    return Crops(tuple(found), num_samples or len(found), str(root), look, seed, cut, short_side)
 
 
-def _words(root: Path, images: int, count: int, size: int) -> str:
-    if count == images:
-        return f"{count} crops of {size} x {size}, one of each of {images} images from {root}"
-    return (
-        f"{count} crops of {size} x {size} of only {images} images from {root}; crops of one image are alike, so the "
-        "standard errors come out too small"
-    )
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size
 
 
 def _hidden(path: Path) -> bool:
@@ -185,15 +326,3 @@ def _rgb(image: Image) -> Image:
     if image.mode.startswith("I;16"):
         image = fromarray((np.asarray(image) / 257).round().astype(np.uint8))
     return image.convert("RGB")
-
-
-def _centre(image: Image) -> tuple[float, float, float, float]:
-    side = min(image.size)
-    left, top = ((length - side) / 2 for length in image.size)
-    return left, top, left + side, top + side
-
-
-def _anywhere(image: Image, draw: random.Random) -> tuple[float, float, float, float]:
-    side = draw.uniform(*CROP_SIDES) * min(image.size)
-    left, top = (draw.uniform(0, length - side) for length in image.size)
-    return left, top, left + side, top + side

@@ -89,6 +89,11 @@ def number(value: Any, error: Any = None, digits: int = 1) -> str:
     return " ± ".join(f"{round(one, places):.{max(places, 0)}f}" for one in (value, error))
 
 
+def counted(number: int, thing: str) -> str:
+    """A number of things: ``1 crop``, ``2 crops``."""
+    return f"{number} {thing}{'s' * (number != 1)}"
+
+
 def columns(lines: Sequence[Sequence[str]], left: int = 1) -> str:
     """Cells as a table: the first columns to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

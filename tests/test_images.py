@@ -8,8 +8,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from captum_erf.cli.models import IMAGENET_MEAN, IMAGENET_STD
-from captum_erf.images import NoImagesError, folder, photograph
+from captum_erf.images import IMAGENET_MEAN, IMAGENET_STD, NoImagesError, folder, photograph
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}
 
@@ -187,7 +186,7 @@ def test_folder_without_images_is_an_error(tmp_path):
     with pytest.raises(NoImagesError, match="holds no image that can be read, among 0 files"):
         folder(tmp_path)
     (tmp_path / "notes.txt").touch()
-    with pytest.warns(UserWarning, match="notes"), pytest.raises(NoImagesError, match="among 1 files"):
+    with pytest.warns(UserWarning, match="notes"), pytest.raises(NoImagesError, match="among 1 file;"):
         folder(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``captum-erf MODEL``."""
+"""The command line: ``captum-erf MODEL``. Torch is imported once the options are known to make sense."""
 
 from .main import main
 

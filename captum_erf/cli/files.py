@@ -1,61 +1,96 @@
-"""What a measurement leaves behind: a table to read, and a folder with the numbers, the maps and the picture."""
+"""What a measurement leaves behind: a folder with the numbers, the maps and the picture."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import visualization
+from matplotlib.figure import Figure
+
 from ..erfmap import ERFMap
 from ..result.spreadsheet import spreadsheet
 
 Row = dict[str, Any]
 
 RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10))}
+SUMMARY = "summary.json"
+LONGEST = 100  # letters of a folder's name
 
 
-def write(folder: Path, fields: Sequence[ERFMap], rows: Sequence[Row], run: Mapping[str, Any]) -> list[Path]:
+@dataclass(frozen=True)
+class Picture:
+    """A figure that is drawn when it is written, and its file's name without the ending."""
+
+    name: str
+    draw: Callable[[], Figure]
+    formats: Sequence[str]
+
+
+def write(
+    folder: Path, maps: Mapping[str, ERFMap], rows: Sequence[Row], run: Mapping[str, Any], picture: Picture
+) -> list[Path]:
     r"""
-    Writes ``summary.csv``, ``summary.json``, a ``.npz`` for each map and ``erf.png``, over those of an earlier run.
+    Writes ``summary.csv``, ``summary.json``, a ``.npz`` for each map and the picture. What an earlier run has written
+    into the folder is written over or removed; ``summary.json`` lists it.
 
     Args:
         folder (Path): Where to.
-        fields (Sequence[ERFMap]): The maps.
+        maps (Mapping[str, ERFMap]): The maps by the names of their files, without ending.
         rows (Sequence[dict]): Their summaries.
         run (Mapping): What was measured and how, ready for JSON.
+        picture (Picture): The figure.
 
     Returns:
         *list[Path]*: the files.
     """
-    names = file_names([field.layer for field in fields])
-    maps = [folder / f"{name}.npz" for name in names]
-    for file, field in zip(maps, fields, strict=True):
-        field.save(file, overwrite=True)
-    report = {**run, "layers": [{**row, "file": file.name} for row, file in zip(rows, maps, strict=True)]}
-    summary = folder / "summary.json"
-    summary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    sheet = folder / "summary.csv"
-    sheet.write_text(spreadsheet(rows), encoding="utf-8", newline="")
-    picture = folder / "erf.png"
-    visualization.plot_layers(fields).savefig(picture)
-    return [picture, sheet, summary, *maps]
+    pictures = [folder / f"{picture.name}.{ending}" for ending in picture.formats]
+    files = [*pictures, folder / "summary.csv", folder / SUMMARY, *(folder / f"{name}.npz" for name in maps)]
+    _remove(folder, keep=files)
+    for name, field in maps.items():
+        field.save(folder / f"{name}.npz", overwrite=True)
+    listed = [{**row, "file": f"{name}.npz"} for row, name in zip(rows, maps, strict=True)]
+    report = {**run, "layers": listed, "files": [file.name for file in files]}
+    (folder / SUMMARY).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    (folder / "summary.csv").write_text(spreadsheet(rows), encoding="utf-8", newline="")
+    figure = picture.draw()
+    for file in pictures:
+        figure.savefig(file)
+    return files
 
 
-def file_names(layers: Iterable[str]) -> list[str]:
-    """Names of the layers that every file system takes, each once whatever it makes of capitals."""
+def _remove(folder: Path, keep: Iterable[Path]) -> None:
+    """Removes what an earlier run has written here and this one does not write over."""
+    try:
+        written = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["files"]
+        names = [name for name in written if isinstance(name, str) and Path(name).name == name]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    for name in set(names) - {file.name for file in keep}:
+        (folder / name).unlink(missing_ok=True)
+
+
+def file_names(labels: Iterable[str]) -> list[str]:
+    """Names for the labels that every file system takes, each once whatever it makes of capitals."""
     taken: dict[str, int] = {}
     names = []
-    for layer in layers:
-        name = safe(layer) or "network"
+    for label in labels:
+        name = safe(label) or "network"
         taken[name.lower()] = count = taken.get(name.lower(), 0) + 1
         names.append(name if count == 1 else f"{name}-{count}")
     return names
 
 
+def folder_name(parts: Sequence[str]) -> str:
+    """The default folder's: ``erf-`` and what tells the run from others."""
+    name = "-".join(["erf", *filter(None, map(safe, parts))])
+    return name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}...{name[-LONGEST // 2 :]}"
+
+
 def safe(name: str) -> str:
     """The name with ``-`` for whatever a file system may refuse."""
-    plain = re.sub(r"[^\w.-]+", "-", name).strip(".-")
+    plain = re.sub(r"[^\w.]+", "-", name).strip(".-")
     return f"{plain}-" if plain.split(".")[0].lower() in RESERVED else plain

@@ -1,25 +1,32 @@
-"""The options of the command ``captum-erf``, and how their texts are read."""
+"""The options of the command ``captum-erf``, and what is wrong with them as far as the options alone can tell."""
 
 from __future__ import annotations
 
 import argparse
+import re
+from collections.abc import Sequence
+from math import inf
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-import torch
-
-from ..network.layouts import Layout, channels_last, tokens
-from ..network.units import Channel, Position
-from ..protocols import PROTOCOLS
 from ..version import __version__
+from . import texts
+from .texts import Wanted
 
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+PROTOCOLS = ("LUO2016", "REPLKNET", "OPENERF", "NEURAL_API", "ENERGY")
+PRECISIONS = {"bf16": "bfloat16", "fp16": "float16"}
+WEIGHTS_FILES = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".safetensors")
 EPILOG = """examples:
   captum-erf resnet18
-  captum-erf resnet50 --weights DEFAULT --data photos --num-samples 200 --target-error 0.02
-  captum-erf timm:convnext_tiny --layers stages.1 stages.2 --position corner
-  captum-erf vit_b_16 --layout tokens:1 --layers encoder.layers.encoder_layer_3
-  captum-erf my_package.my_module:make_model --weights checkpoint.pt"""
+  captum-erf resnet50 --weights none,DEFAULT --data photos --num-samples 200 --target-error 0.02
+  captum-erf resnet50 convnext_tiny vit_b_16@encoder.layers.encoder_layer_11
+  captum-erf timm:convnext_tiny --layers 'stages.*' --position corner
+  captum-erf my_package.my_module:make_model --weights checkpoint.pt
+  captum-erf './nets.py:make(16, depth=3)' --shape 1,32,64,64 --spacing 3,0.7,0.7mm"""
+
+
+class UsageError(Exception):
+    """Something that the user can put right on the command line."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -29,124 +36,249 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}; {self.prog} --help explains the options.\n")
 
 
+def read(arguments: Sequence[str]) -> argparse.Namespace:
+    r"""
+    The options of a command line.
+
+    Args:
+        arguments (Sequence[str]): What stands behind the command's name.
+
+    Raises:
+        SystemExit: After ``--help`` or ``--version``, with 0, and after a mistake, which is told, with 2.
+    """
+    command = parser()
+    _complete(command)
+    options = command.parse_intermixed_args(_joined(arguments))
+    try:
+        _check(options)
+        options.weights = split_weights(options.weights, options.models)
+    except ValueError as error:
+        command.exit(2, f"{command.prog}: error: {error}\n")
+    return options
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """``--position -1,-1`` as one argument; argparse would take the second for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1].startswith("--") and "=" not in joined[-1] and re.fullmatch(r"-\d[\d.,-]*", argument):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _complete(command: argparse.ArgumentParser) -> None:
+    """Shell completion where argcomplete is installed."""
+    try:
+        import argcomplete
+    except ImportError:
+        return
+    argcomplete.autocomplete(command)
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of the command line."""
     command = _Parser(
         prog="captum-erf",
-        description="Measures effective receptive fields of a network's layers on real images, draws them and writes "
-        "them down.",
+        usage="%(prog)s MODEL [MODEL ...] [options]",
+        description="Measures effective receptive fields of networks on real images,\ndraws them and writes them down.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add = command.add_argument
-    add("model", metavar="MODEL", help="torchvision name, timm:NAME, or package.module:factory")
+    add(
+        "models",
+        metavar="MODEL",
+        nargs="+",
+        type=texts.model,
+        help="torchvision name, timm:NAME, package.module:factory or ./file.py:factory; MODEL@LAYER names its layer, "
+        "factory(16, depth=3) its arguments",
+    )
     add("--version", action="version", version=f"captum-erf {__version__}")
     add("--list-layers", action="store_true", help="print the layers with the shapes of their outputs, and stop")
+    add("--show-code", action="store_true", help="print the Python that does the same, and stop")
+    _add_what(command.add_argument_group("what is measured"))
+    _add_data(command.add_argument_group("on which images"))
+    _add_how(command.add_argument_group("how"))
+    _add_results(command.add_argument_group("what is written"))
+    return command
 
-    what = command.add_argument_group("what is measured")
-    add = what.add_argument
-    add("--layers", nargs="+", metavar="NAME", help="default: for every resolution the last stage that produces it")
+
+def _add_what(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
     add(
-        "--layout",
-        type=_layout,
-        help="channels_first, channels_last, or tokens[:PREFIX] with PREFIX class tokens in front",
+        "--layers",
+        nargs="+",
+        metavar="NAME",
+        help="names, or patterns such as 'layer*'; default: of one model for every resolution the last stage that "
+        "produces it, of several models the last layer with a grid",
     )
+    add("--layout", type=texts.layout, help="channels_first, channels_last, or tokens[:PREFIX], PREFIX class tokens")
+    add("--call", type=texts.whole, metavar="N", help="which call of a layer that runs several times; -1 is the last")
     add(
         "--position",
-        type=_position,
-        help="center, corner, edge, or Y,X in units or in shares such as 0.5,0.5; from the end: --position=-1,-1",
+        type=texts.position,
+        help="center, corner, edge, or Y,X in units or in shares such as 0.5,0.5; -1,-1 counts from the end",
     )
     add(
         "--channel",
-        type=_channel,
+        type=texts.channel,
         help="a number, a comma list (summed), or random for random signs; default: all, summed",
     )
     add(
-        "--weights", help="DEFAULT or another name of published ones, or a file with a state dict; default: random ones"
+        "--weights",
+        metavar="W[,W...]",
+        help="none (random), DEFAULT or another name of published ones, or a file; several, with commas, are measured "
+        "one after the other; MODEL=FILE for one of several models; default: none",
     )
-    add("--protocol", type=str.upper, choices=list(PROTOCOLS), help="report another tool's numbers as well")
+    add("--protocol", type=str.upper, choices=PROTOCOLS, help="report another tool's numbers as well")
 
-    data = command.add_argument_group("on which images")
-    add = data.add_argument
-    add("--data", type=Path, metavar="DIR", help="folder of images, without labels; default: crops of one photograph")
-    add("--size", type=_count, help="side of the square crops; default: 224, or what a timm model was made for")
-    add("--num-samples", type=_count, metavar="N", help="number of crops; default: 32, and no more than one an image")
+
+def _add_data(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="folder of images, without labels, or of .npy arrays (C,H,W or C,D,H,W); default: crops of one "
+        "photograph, noise for networks of other inputs",
+    )
+    add("--size", type=texts.size, metavar="S|H,W", help="of the crops; default: 224, or timm's for the model")
+    add("--shape", type=texts.shape, metavar="C,D,H,W", help="of one input, channels first, where it is no image")
+    add(
+        "--crop",
+        choices=("center", "random", "resize"),
+        help="of every image the middle, random places, or the whole of it; default: the middle, then random places",
+    )
+    add("--short-side", type=texts.count, metavar="N", help="scale images to this shorter side before they are cropped")
+    add("--num-samples", type=texts.count, metavar="N", help="default: 32, and no more than one an image")
     add(
         "--target-error",
-        type=_share,
+        type=texts.share,
         metavar="E",
-        help="stop when the relative standard error of radius(0.5) is this small",
+        help="stop when the relative standard error of the size that holds half of the map is this small",
     )
+    add("--min-samples", type=texts.count, metavar="N", help="with --target-error, look at no fewer samples than these")
+    add("--normalize", action="store_true", help="let every sample weigh the same, however large its gradient")
 
-    how = command.add_argument_group("how")
-    add = how.add_argument
-    add("--batch-size", type=_count, default=8, metavar="N", help="default: %(default)s")
+
+def _add_how(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--batch-size", type=texts.count, default=8, metavar="N", help="default: %(default)s")
     add("--device", help="such as cpu or cuda:1; default: cuda where there is one")
     add("--autocast", choices=list(PRECISIONS), help="precision of the passes")
     add("--no-window", dest="window", action="store_false", help="always take the whole input")
-    add("--seed", type=_seed, default=0, help="of random weights, crops and signs; default: %(default)s")
-    add("--output", type=Path, metavar="DIR", help="folder for the results; default: erf-MODEL")
+    add("--seed", type=texts.seed, default=0, help="of random weights, crops and signs; default: %(default)s")
     add(
         "--resume",
         type=Path,
         metavar="FILE",
         help="write the state to FILE now and then, and go on from it if it is there",
     )
-    add("--save-every", type=_count, default=10, metavar="N", help="batches between two writes; default: %(default)s")
-    return command
+    add("--save-every", type=texts.count, default=10, metavar="N", help="batches between two writes; default: 10")
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
-    return int(text)
+def _add_results(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--output", type=Path, metavar="DIR", help="folder for the results; default: erf-MODEL")
+    add(
+        "--format",
+        type=texts.formats,
+        default=["png"],
+        metavar="F[,F...]",
+        help=f"of the picture: {', '.join(texts.FORMATS)}; default: png",
+    )
+    add("--spacing", type=texts.spacing, metavar="LENGTH", help="of a pixel, such as 0.5mm or 3,0.7,0.7mm")
+    add("--page", action="store_true", help="write a page, page.html, to explore the maps in a browser as well")
 
 
-def _seed(text: str) -> int:
-    try:
-        torch.Generator().manual_seed(int(text))
-    except (ValueError, RuntimeError):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 64 bits") from None
-    return int(text)
+def _check(options: argparse.Namespace) -> None:
+    """Refuses what cannot be, as far as it shows without the networks."""
+    names = [entry for given in options.layers or () for entry in texts.entries(given)]
+    if options.layers is not None and not names:
+        raise ValueError("--layers names no layer; drop it for the default ones, or see --list-layers.")
+    options.layers = names or None
+    for layers in (names, *(wanted.layers for wanted in options.models)):
+        repeated = next((name for name in layers if list(layers).count(name) > 1), None)
+        if repeated is not None:
+            raise ValueError(f"Layer {repeated} is named twice; name it once.")
+    if names and any(wanted.layers for wanted in options.models):
+        raise ValueError("Layers are named by MODEL@LAYER and by --layers; keep one of the two.")
+    repeated = next((wanted for wanted in options.models if options.models.count(wanted) > 1), None)
+    if repeated is not None:
+        raise ValueError(f"{repeated.name} is named twice; name it once, or with another layer (MODEL@LAYER).")
+    if options.data is not None and not options.data.is_dir():
+        kind = "is a file; name its folder" if options.data.exists() else "is not there"
+        raise ValueError(f"--data: the folder {options.data} {kind}.")
+    if options.resume is not None and not options.resume.absolute().parent.is_dir():
+        raise ValueError(f"--resume: there is no folder {options.resume.parent} to write the file to.")
+    if options.short_side is not None and options.crop == "resize":
+        raise ValueError("--short-side and --crop resize exclude each other; drop one.")
+    if options.size is not None and options.shape is not None:
+        raise ValueError("--size and --shape exclude each other; --shape C,H,W says both.")
+    if (options.min_samples or 0) > (options.num_samples or inf):
+        raise ValueError(f"--min-samples {options.min_samples} is more than --num-samples {options.num_samples}.")
+    if options.min_samples is not None and options.target_error is None:
+        raise ValueError("--min-samples goes with --target-error; for a fixed number there is --num-samples.")
 
 
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = 0.0
-    if not 0 < share < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no share between 0 and 1, such as 0.02 for 2 %")
-    return share
+def split_weights(text: str | None, models: Sequence[Wanted]) -> list[list[str | None]]:
+    r"""
+    The weights of every model, in the order given: None for random ones, a name of published ones, or a file.
+
+    Raises:
+        ValueError: A file is not there, or of several models none is named for it.
+
+    Examples::
+
+        >>> models = [Wanted("resnet18"), Wanted("vgg11")]
+        >>> split_weights("none,DEFAULT", models)
+        [[None, 'DEFAULT'], [None, 'DEFAULT']]
+        >>> split_weights(None, models)
+        [[None], [None]]
+    """
+    given: list[list[str | None]] = [[] for _ in models]
+    alone = text is None or Path(text).is_file()
+    parts = ["none" if text is None else text] if alone else texts.entries(text or "")
+    if not parts:
+        raise ValueError("--weights names none; write none, DEFAULT or a file, with commas between several.")
+    for part in parts:
+        named = [place for place, wanted in enumerate(models) if part.startswith(f"{wanted.name}=")]
+        value = part.removeprefix(f"{models[named[0]].name}=") if named else part
+        _check_weights(value, alone=bool(named) or len({wanted.name for wanted in models}) == 1)
+        for place in named or range(len(models)):
+            given[place].append(None if value in texts.UNNAMED else value)
+    empty = [wanted.name for wanted, weights in zip(models, given, strict=True) if not weights]
+    if empty:
+        raise ValueError(f"--weights says nothing of {empty[0]}; add {empty[0]}=FILE, none or DEFAULT.")
+    for wanted, weights in zip(models, given, strict=True):
+        if len(set(weights)) < len(weights):
+            raise ValueError(f"--weights names weights of {wanted.name} twice; name each once.")
+    return given
 
 
-def _position(text: str) -> Position:
-    if "," not in text:
-        if text in ("center", "corner", "edge"):
-            return text
-        raise argparse.ArgumentTypeError(f"{text!r} is not center, corner, edge or Y,X such as 3,3")
-    try:
-        return tuple(float(entry) if "." in entry else int(entry) for entry in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} holds something that is no number; write Y,X such as 3,3") from None
+def _check_weights(value: str, *, alone: bool) -> None:
+    owner, equals, file = value.partition("=")
+    if equals and Path(file).is_file():
+        raise ValueError(f"--weights {value}: {owner!r} is none of the models.")
+    if is_file(value) and not Path(value).is_file():
+        raise ValueError(f"--weights: there is no file {value}.")
+    if is_file(value) and not alone:
+        raise ValueError(f"--weights {value}: say whose they are, MODEL={value}.")
 
 
-def _channel(text: str) -> Channel:
-    if text == "random":
-        return text
-    try:
-        found = [int(entry) for entry in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not random, a whole number or a comma list of them") from None
-    return found if len(found) > 1 else found[0]
+def is_file(weights: str) -> bool:
+    """Whether weights are meant to be a file."""
+    path = Path(weights)
+    return path.is_file() or path.suffix in WEIGHTS_FILES or len(path.parts) > 1
 
 
-def _layout(text: str) -> Layout:
-    kind, _, prefix = text.partition(":")
-    if text == "channels_first":
-        return text
-    if text == "channels_last":
-        return channels_last
-    if kind == "tokens" and (not prefix or prefix.isdecimal()):
-        return tokens(prefix=int(prefix or 0))
-    raise argparse.ArgumentTypeError(f"{text!r} is not channels_first, channels_last, tokens or tokens:PREFIX")
+def plain(options: argparse.Namespace) -> dict[str, Any]:
+    """The options as they were given, ready for JSON."""
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    return given | {
+        "models": ["@".join([wanted.name, ",".join(wanted.layers)]).strip("@") for wanted in options.models],
+        **{name: str(value) for name, value in given.items() if isinstance(value, (Path, texts.Spacing))},
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,56 +13,112 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from ..images import Crops
 from ..measurement.accumulator import ERFAccumulator
+from .samples import Samples
 
-FORMAT = "captum-erf run, version 1"
-
-
-def load_run(file: Path, run: Mapping[str, Any], accumulator: ERFAccumulator) -> None:
-    r"""
-    Takes the accumulator, and torch's random numbers, back to where the file's run was.
-
-    Args:
-        file (Path): Written by :class:`SavedRun`.
-        run (Mapping): What tells this run from others, as plain values.
-        accumulator (ERFAccumulator): Of the same measurement, without samples yet.
-
-    Raises:
-        ValueError: The file is damaged, no such file, or of another run; it says what differs.
-    """
-    try:
-        stored = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{file} is no file that --resume wrote, or a damaged one; name another file.") from error
-    if not isinstance(stored, dict) or stored.get("format") != FORMAT:
-        raise ValueError(f"{file} was not written by --resume of this version; name another file.")
-    different = [key for key, value in run.items() if stored["run"].get(key) != value]
-    if different:
-        key = different[0]
-        raise ValueError(
-            f"{file} belongs to another run: {key} is {stored['run'].get(key)!r} there and {run[key]!r} here. Repeat "
-            "that run's options, name another file, or remove it to start afresh."
-        )
-    try:
-        accumulator.load_state_dict(stored["accumulator"])
-    except ValueError as error:
-        raise ValueError(f"{file} belongs to another run. {error}") from error
-    torch.set_rng_state(stored["random"])
+FORMAT = "captum-erf run, version 2"
+WORDS = {  # what tells a run from another, as "it ..., this run ..."
+    "layers": ("measured {}", "asks for {}"),
+    "model": ("measured the model {}", "asks for {}"),
+    "weights": ("had other weights", "has those that are here now"),
+    "input": ("took inputs of {}", "takes {}"),
+    "samples": ("was over {}", "is over {}"),
+    "files": ("saw the images before they were changed", "sees them as they are now"),
+    "seed": ("had --seed {}", "has {}"),
+    "position": ("measured the unit {}", "asks for {}"),
+    "channel": ("took the channel {}", "takes {}"),
+}
 
 
+@dataclass(frozen=True)
+class Identity:
+    """What tells a run from another, beside what the accumulator knows, as plain values."""
+
+    values: Mapping[str, Any]
+
+    def difference(self, stored: Mapping[str, Any]) -> str | None:
+        """The first difference from a stored run, in words; None where there is none."""
+        for key, value in self.values.items():
+            if stored.get(key) != value:
+                there, here = WORDS[key]
+                return f"it {there.format(_words(stored.get(key)))}, this run {here.format(_words(value))}"
+        return None
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "all" if value is None else str(value)
+
+
+@dataclass(frozen=True)
 class SavedRun:
-    """Batches of the crops that the accumulator has not seen; writes its state after every so many of them."""
+    """A run and the file that its state is written to after every so many batches."""
+
+    file: Path
+    identity: Identity
+    every: int
+
+    def load(self, accumulator: ERFAccumulator) -> bool:
+        r"""
+        Takes the accumulator, and torch's random numbers, back to where the file's run was, if there is one.
+
+        Args:
+            accumulator (ERFAccumulator): Of the same measurement, without samples yet.
+
+        Raises:
+            ValueError: The file is damaged, no such file, or of another run; it says what differs.
+        """
+        if not self.file.exists():
+            return False
+        try:
+            stored = torch.load(self.file, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise ValueError(
+                f"{self.file} is no file that --resume wrote, or a damaged one; name another file."
+            ) from error
+        if not isinstance(stored, dict) or stored.get("format") != FORMAT:
+            raise ValueError(f"{self.file} was not written by --resume of this version; name another file.")
+        difference = self.identity.difference(stored["run"])
+        if difference:
+            raise ValueError(
+                f"{self.file} belongs to another run: {difference}. Repeat that run's options, name another file, or "
+                "remove it to start afresh."
+            )
+        try:
+            accumulator.load_state_dict(stored["accumulator"])
+        except ValueError as error:
+            raise ValueError(f"{self.file} belongs to another run. {error}") from error
+        torch.set_rng_state(stored["random"])
+        return True
+
+    def write(self, accumulator: ERFAccumulator) -> None:
+        """Writes the state beside the file and then puts it in its place, so that a kill leaves the old or the new."""
+        state = {
+            "format": FORMAT,
+            "run": dict(self.identity.values),
+            "accumulator": accumulator.state_dict(),
+            "random": torch.get_rng_state(),
+        }
+        beside = self.file.with_name(f"{self.file.name}.tmp")
+        with beside.open("wb") as stream:
+            torch.save(state, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(beside, self.file)
+
+
+class Batches:
+    """Batches of the samples that the accumulator has not seen, and the run's state written on the way."""
 
     def __init__(
-        self, crops: Crops, batch_size: int, accumulator: ERFAccumulator, file: Path, run: Mapping[str, Any], every: int
+        self, samples: Samples, batch_size: int, accumulator: ERFAccumulator, saved: SavedRun | None = None
     ) -> None:
-        left = Subset(crops, range(accumulator.num_samples, len(crops)))
-        self._loader = loader(left, batch_size)
+        left: Dataset[Tensor] = Subset(samples, range(accumulator.num_samples, len(samples)))
+        # A generator of its own, so that starting on the batches draws none of the numbers that a stored run counts on.
+        self._loader = DataLoader(left, batch_size, generator=torch.Generator())
         self._accumulator = accumulator
-        self._file = file
-        self._run = dict(run)
-        self._every = every
+        self._saved = saved
 
     def __len__(self) -> int:
         return len(self._loader)
@@ -69,28 +126,8 @@ class SavedRun:
     def __iter__(self) -> Iterator[Tensor]:
         for number, batch in enumerate(self._loader, 1):
             yield batch
-            if number % self._every == 0 or number == len(self):
-                self.write()
-
-    def write(self) -> None:
-        """Writes the state beside the file and then puts it in its place, so that a kill leaves the old or the new."""
-        state = {
-            "format": FORMAT,
-            "run": self._run,
-            "accumulator": self._accumulator.state_dict(),
-            "random": torch.get_rng_state(),
-        }
-        beside = self._file.with_name(f"{self._file.name}.tmp")
-        with beside.open("wb") as stream:
-            torch.save(state, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(beside, self._file)
-
-
-def loader(crops: Dataset[Tensor], batch_size: int) -> DataLoader[Tensor]:
-    """Batches in order; starting on them draws none of the random numbers that a stored run counts on."""
-    return DataLoader(crops, batch_size, generator=torch.Generator())
+            if self._saved is not None and (number % self._saved.every == 0 or number == len(self)):
+                self._saved.write(self._accumulator)
 
 
 def digest(model: nn.Module) -> str:
@@ -101,3 +138,9 @@ def digest(model: nn.Module) -> str:
         if isinstance(tensor, Tensor):
             found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
+
+
+def stamp(samples: Samples) -> str:
+    """A fingerprint of the samples, and of the files that they are read from."""
+    stamps = [(stat.st_size, stat.st_mtime_ns) for stat in map(os.stat, samples.files)]
+    return hashlib.blake2b(repr((samples, stamps)).encode(), digest_size=12).hexdigest()

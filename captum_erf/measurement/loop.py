@@ -24,6 +24,7 @@ def run_through(
     *,
     max_samples: int | None = None,
     target_error: float | None = None,
+    min_samples: int = 0,
     skip_dead: bool = False,
     show_progress: bool = False,
 ) -> list[ERFMap]:
@@ -31,6 +32,7 @@ def run_through(
     Feeds the batches to the accumulator until one of the limits is reached, and returns its maps.
 
     Where a window is refuted on the way, the batches are gone through once more, without it, if they can be.
+    ``min_samples`` are looked at before ``target_error`` can stop the run.
     """
     if max_samples is not None and (not _is_whole(max_samples) or max_samples < 1):
         raise ValueError(f"max_samples must be a whole number of 1 or more, got {max_samples!r}.")
@@ -45,12 +47,12 @@ def run_through(
     if not distributed.in_job():
         can_start_over = accumulator.num_samples == 0 and not isinstance(dataloader, Iterator)
         try:
-            _feed(accumulator, dataloader, max_samples, target_error, show_progress)
+            _feed(accumulator, dataloader, max_samples, target_error, show_progress, min_samples)
         except WindowRefuted:
             if not can_start_over:
                 raise
             accumulator.start_over()
-            _feed(accumulator, dataloader, max_samples, target_error, show_progress)
+            _feed(accumulator, dataloader, max_samples, target_error, show_progress, min_samples)
         return accumulator.compute(skip_dead=skip_dead)
     with distributed.together():
         _feed(accumulator, dataloader, distributed.share_of(max_samples), None, show_progress)
@@ -64,6 +66,7 @@ def _feed(
     max_samples: int | None,
     target_error: float | None,
     show_progress: bool,
+    min_samples: int = 0,
 ) -> None:
     if max_samples == 0:
         return
@@ -72,7 +75,8 @@ def _feed(
         accumulator.update(batch, limit=left)
         if max_samples is not None and accumulator.num_samples >= max_samples:
             return
-        if target_error is not None and _precise_enough(accumulator, target_error):
+        enough = accumulator.num_samples >= min_samples
+        if target_error is not None and enough and _precise_enough(accumulator, target_error):
             return
 
 

@@ -16,7 +16,7 @@ from torch.nn.parallel import DataParallel
 from torch.utils._pytree import tree_map
 
 from .batch import Batch
-from .guards import eager, same_attributes, unchanged
+from .guards import eager, same_attributes
 from .layers import Layer, quantised, unwrap
 from .layouts import apply_layout
 from .network import Network
@@ -201,25 +201,3 @@ def _join(outputs: dict[torch.device | None, Any], device_ids: list[int]) -> Any
     parts.sort(key=lambda part: device_ids.index(part[0].index) if part[0] is not None else 0)
     first = parts[0][0]
     return tree_map(lambda *items: torch.cat([item.to(first) for item in items]), *(part for _, part in parts))
-
-
-def layer_shapes(model: Module, inputs: Tensor) -> dict[str, tuple[int, ...] | None]:
-    """Shapes of what the modules hand over, in the order in which they finish; None for what is no tensor.
-
-    Modules that do not run are left out. The whole network runs, in eval mode.
-    """
-    shapes: dict[str, tuple[int, ...] | None] = {}
-
-    def note(name: str, output: Any) -> None:
-        shapes.pop(name, None)
-        shapes[name] = tuple(output.shape) if isinstance(output, Tensor) else None
-
-    with ExitStack() as stack:
-        for name, module in model.named_modules():
-            stack.callback(watch(Layer(name, module), functools.partial(note, name)))
-        stack.enter_context(same_attributes(list(model.modules())))
-        stack.enter_context(unchanged(list(model.modules()), eval_mode=True))
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(eager())
-        model(inputs)
-    return shapes

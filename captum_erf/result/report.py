@@ -154,28 +154,38 @@ def _geometry(field: MeanMap) -> list[str]:
     return [line("theoretical field", size), line("stride", f"{times(trf.stride)} px"), center]
 
 
-def table(fields: Sequence[MeanMap], rows: Sequence[Row], labels: Sequence[Sequence[str]] = ()) -> str:
+def table(
+    fields: Sequence[MeanMap],
+    rows: Sequence[Row],
+    labels: Sequence[Sequence[str]] = (),
+    further: Sequence[Sequence[str]] = (),
+) -> str:
     """
     One line for each map, lengths in input pixels, with standard errors.
 
     Args:
         fields (sequence of MeanMap), rows (sequence of dict): The maps and their summaries.
-        labels (sequence): Headings of further columns in front, and then for each map what stands in them.
+        labels (sequence), further (sequence): Headings of further columns in front and at the end, and then for each
+            map what stands in them.
     """
-    return columns(table_cells(fields, rows, labels), left=1 + (len(labels[0]) if labels else 0))
+    return columns(table_cells(fields, rows, labels, further), left=1 + (len(labels[0]) if labels else 0))
 
 
 def table_cells(
-    fields: Sequence[MeanMap], rows: Sequence[Row], labels: Sequence[Sequence[str]] = ()
+    fields: Sequence[MeanMap],
+    rows: Sequence[Row],
+    labels: Sequence[Sequence[str]] = (),
+    further: Sequence[Sequence[str]] = (),
 ) -> list[list[str]]:
     """The headings of the table, and the cells of each of its lines."""
     shown = [statistic for statistic in STATISTICS if statistic.heading]
-    before = labels or [[]] * (len(fields) + 1)
-    lines = [[*before[0], "layer", "grid", "stride", "TRF", *[statistic.heading for statistic in shown], "outside"]]
-    for field, row, label in zip(fields, rows, before[1:], strict=True):
+    before, after = (part or [[]] * (len(fields) + 1) for part in (labels, further))
+    heads = ["layer", "grid", "stride", "TRF", *[statistic.heading for statistic in shown], "outside"]
+    lines = [[*before[0], *heads, *after[0]]]
+    for field, row, label, end in zip(fields, rows, before[1:], after[1:], strict=True):
         numbers = [statistic.words(row, error=statistic.heading_error) for statistic in shown]
         cells = ["-" if cell == "none" else cell for cell in [*_place(field), *numbers, _outside(field)]]
-        lines.append([*label, field.layer or "the network", *cells])
+        lines.append([*label, field.layer or "the network", *cells, *end])
     return lines
 
 

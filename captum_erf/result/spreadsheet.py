@@ -22,7 +22,8 @@ def spreadsheet(rows: Sequence[Row]) -> str:
         b,,
         <BLANKLINE>
     """
-    lengths = {key: len(value) for row in rows for key, value in row.items() if isinstance(value, list)}
+    listed = [(key, len(value)) for row in rows for key, value in row.items() if isinstance(value, list)]
+    lengths = {key: max(length for other, length in listed if other == key) for key, _ in listed}
     flat = [_flat(row, lengths) for row in rows]
     sheet = io.StringIO()
     writer = csv.DictWriter(sheet, list(dict.fromkeys(key for row in flat for key in row)))
@@ -34,6 +35,7 @@ def spreadsheet(rows: Sequence[Row]) -> str:
 def _flat(row: Row, lengths: Mapping[str, int]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in row.items():
-        cells = {f"{key}_{axis}": value and value[axis] for axis in range(lengths.get(key, 0))}
+        entries = value if isinstance(value, list) else []
+        cells = {f"{key}_{axis}": entries[axis] if axis < len(entries) else None for axis in range(lengths.get(key, 0))}
         flat.update(cells or {key: value})
     return flat

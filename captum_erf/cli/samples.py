@@ -1,0 +1,169 @@
+"""What a network is measured on: crops of images, arrays of one's own, or noise where there is neither."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from .. import images
+from ..images import NUM_SAMPLES, Crops, Look
+from ..text import counted, times
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+COLOURS = (1, 3)  # channels of photographs
+OTHER_INPUTS = {1: ("signals", "C,L", "4096"), 3: ("volumes", "C,D,H,W", "32,64,64")}  # by number of axes
+
+
+@dataclass(frozen=True)
+class Noise(Dataset[Tensor]):
+    """Samples of standard normal noise, where there is no image that would do."""
+
+    num_samples: int
+    shape: tuple[int, ...]
+    seed: int = 0
+    files: tuple[Path, ...] = ()
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def __getitem__(self, number: int) -> Tensor:
+        generator = np.random.default_rng([self.seed, number])
+        return torch.from_numpy(generator.standard_normal(self.shape, dtype=np.float32))
+
+    def image_of(self, number: int) -> int:
+        return number
+
+    @property
+    def num_images(self) -> int:
+        return self.num_samples
+
+    @property
+    def words(self) -> str:
+        return f"{counted(self.num_samples, 'sample')} of noise, {times(self.shape)}; --data takes .npy arrays"
+
+
+@dataclass(frozen=True)
+class Arrays(Dataset[Tensor]):
+    """The middle of arrays of shape ``(C, *size)``, or ``size`` where C is 1, in ``.npy`` files; values as they are."""
+
+    files: tuple[Path, ...]
+    shape: tuple[int, ...]
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, number: int) -> Tensor:
+        if not 0 <= number < len(self):
+            raise IndexError(f"array {number} is outside the {len(self)} arrays.")
+        file = self.files[number]
+        try:
+            array: NDArray[np.generic] = np.load(file, mmap_mode="r", allow_pickle=False)
+        except ValueError as error:
+            raise ValueError(f"{file} holds no array that can be read without pickle: {error}") from error
+        if array.ndim == len(self.shape) - 1 and self.shape[0] == 1:
+            array = array[None]
+        fits = array.ndim == len(self.shape) and array.shape[0] == self.shape[0]
+        if not fits or any(own < wanted for own, wanted in zip(array.shape, self.shape, strict=True)):
+            raise ValueError(f"{file} has shape {array.shape}; expected {self.shape} (C, *size) or a larger size.")
+        starts = [(own - wanted) // 2 for own, wanted in zip(array.shape, self.shape, strict=True)]
+        middle = array[tuple(slice(start, start + wanted) for start, wanted in zip(starts, self.shape, strict=True))]
+        return torch.from_numpy(np.array(middle, dtype=np.float32))
+
+    def image_of(self, number: int) -> int:
+        return number
+
+    @property
+    def num_images(self) -> int:
+        return len(self.files)
+
+    @property
+    def words(self) -> str:
+        return f"{counted(len(self.files), 'array')} of {times(self.shape)} from {self.source}, values as they are"
+
+
+Samples = Crops | Noise | Arrays
+
+
+def input_shape(model: nn.Module, look: Look, options: argparse.Namespace) -> tuple[int, ...]:
+    r"""
+    Shape of one input, ``(C, *size)``: what the user says, else the look's size with the channels that the network's
+    first convolution takes.
+
+    Raises:
+        ValueError: The network takes signals or volumes, whose size only the user knows.
+    """
+    if options.shape is not None:
+        return tuple(options.shape)
+    first = next((module for module in model.modules() if isinstance(module, CONVOLUTIONS)), None)
+    channels = first.in_channels if first is not None and first.in_channels else 3
+    num_dims = 2 if first is None else len(first.kernel_size)
+    if num_dims == 2:
+        return channels, *(options.size or look.size)
+    kind, axes, such = OTHER_INPUTS[num_dims]
+    raise ValueError(
+        f"The network takes {kind} of {counted(channels, 'channel')}; say how large: --shape {axes}, such as "
+        f"--shape {channels},{such}."
+    )
+
+
+def make_samples(
+    options: argparse.Namespace, shapes: Sequence[tuple[int, ...]], looks: Sequence[Look]
+) -> list[Samples]:
+    r"""
+    For every network its samples: the same images, crops and order for all, prepared for each in its own way.
+
+    Raises:
+        ValueError: The folder holds nothing of the kind that a network takes.
+    """
+    arrays = _array_files(options.data)
+    if arrays:
+        return [_arrays(options, arrays, shape) for shape in shapes]
+    crops: Crops | None = None
+    found: list[Samples] = []
+    for shape, look in zip(shapes, looks, strict=True):
+        if len(shape) != 3 or shape[0] not in COLOURS:
+            found.append(_noise(options, shape))
+            continue
+        wanted = replace(look if shape[0] == len(look.mean) else look.in_grey(), size=(shape[1], shape[2]))
+        crops = _crops(options, wanted) if crops is None else replace(crops, look=wanted)
+        found.append(crops)
+    return found
+
+
+def _array_files(folder: Path | None) -> list[Path]:
+    return [] if folder is None else sorted(folder.rglob("*.npy"))
+
+
+def _arrays(options: argparse.Namespace, files: Sequence[Path], shape: tuple[int, ...]) -> Arrays:
+    wanted = options.num_samples or min(NUM_SAMPLES, len(files))
+    if wanted > len(files):
+        raise ValueError(f"--num-samples {wanted}: {options.data} holds {counted(len(files), 'array')}.")
+    return Arrays(tuple(files[:wanted]), shape, str(options.data))
+
+
+def _noise(options: argparse.Namespace, shape: tuple[int, ...]) -> Noise:
+    if options.data is not None:
+        raise ValueError(
+            f"--data {options.data} holds no .npy files, and images do not go with a network that takes "
+            f"{times(shape)} (channels first)."
+        )
+    return Noise(options.num_samples or NUM_SAMPLES, shape, options.seed)
+
+
+def _crops(options: argparse.Namespace, look: Look) -> Crops:
+    given: dict[str, Any] = {"size": look.size, "mean": look.mean, "std": look.std}
+    given |= {"seed": options.seed, "short_side": options.short_side}
+    if options.data is not None:
+        return images.folder(options.data, options.num_samples, cut=options.crop, **given)
+    cut = options.crop or "random"
+    return images.photograph(options.num_samples or (NUM_SAMPLES if cut == "random" else 1), cut=cut, **given)

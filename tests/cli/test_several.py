@@ -1,0 +1,103 @@
+"""Several networks, each with several weights, in one table, one figure and one folder."""
+
+import csv
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from captum_erf import EffectiveReceptiveField, ERFMap, cli, visualization
+from captum_erf.images import photograph
+
+pytest.importorskip("torchvision")
+
+pytestmark = pytest.mark.usefixtures("workplace")
+
+SMALL = ["--size", "16", "--num-samples", "4", "--output", "out"]
+
+
+@pytest.fixture
+def trained(workplace):
+    """A file with weights for ``cli_models:net``."""
+    cli.main(["cli_models:net", "--size", "16", "--list-layers"])
+    torch.manual_seed(9)
+    model = sys.modules["cli_models"].net()
+    torch.save({"state_dict": model.state_dict()}, "trained.pt")
+    return model.eval()
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """What is drawn, as rows of labels."""
+    drawn, draw = [], visualization.plot_models
+
+    def keep(rows):
+        drawn.append({label: list(row) for label, row in rows.items()})
+        return draw(rows)
+
+    monkeypatch.setattr(visualization, "plot_models", keep)
+    return drawn
+
+
+def table(printed):
+    lines = [re.split(r"\s{2,}", line.strip()) for line in printed.splitlines()]
+    start = next(place for place, line in enumerate(lines) if line[0] in ("model", "weights"))
+    return lines[start : lines.index([""], start)]
+
+
+def test_networks_and_weights_make_rows_columns_and_files(tmp_path, trained, figures, capsys):
+    capsys.readouterr()
+    arguments = ["cli_models:net", "cli_models:other(6)@0", "--weights", "none,cli_models:net=trained.pt"]
+    assert cli.main([*arguments, *SMALL]) == 0
+    heads, *rows = table(capsys.readouterr().out)
+    assert heads[:4] == ["model", "weights", "layer", "grid"]
+    assert [row[:3] for row in rows] == [
+        ["net", "random", "5"],
+        ["net", "trained", "5"],
+        ["other(6)", "random", "0"],
+    ]
+    assert figures == [{"random": ["net", "other(6) 0"], "trained": ["net"]}]
+    names = {"net-random.npz", "net-trained.npz", "other-6-random-0.npz", "models.png", "summary.csv", "summary.json"}
+    assert {file.name for file in (tmp_path / "out").iterdir()} == names
+    expected = EffectiveReceptiveField(trained, "5").aggregate(DataLoader(photograph(4, size=16), 8))
+    assert np.array_equal(ERFMap.load("out/net-trained.npz").values, expected.values)
+    with open("out/summary.csv", newline="") as stream:
+        sheet = list(csv.DictReader(stream))
+    assert [row["model"] for row in sheet] == ["cli_models:net", "cli_models:net", "cli_models:other(6)"]
+    assert [row["weights"] for row in sheet] == [
+        "as its code left them (seed 0)",
+        "from the file trained.pt",
+        "as its code left them (seed 0)",
+    ]
+    assert {row["channel"] for row in sheet} == {"sum over all channels, so that channels of opposite sign cancel"}
+    assert all(row["images"].startswith("4 crops of 16 x 16") for row in sheet)
+
+
+def test_one_network_before_and_after_training_keeps_a_layer_for_every_resolution(trained, figures, capsys):
+    capsys.readouterr()
+    assert cli.main(["cli_models:net", "--weights", "none,trained.pt", *SMALL, "--format", "pdf,svg"]) == 0
+    heads, *rows = table(capsys.readouterr().out)
+    assert heads[:2] == ["weights", "layer"]
+    assert [row[:2] for row in rows] == [["random", "1"], ["random", "5"], ["trained", "1"], ["trained", "5"]]
+    assert figures == [{"random": ["1", "5"], "trained": ["1", "5"]}]
+    with open("out/summary.json") as stream:
+        assert json.load(stream)["files"][:2] == ["models.pdf", "models.svg"]
+
+
+def test_networks_of_other_inputs_are_measured_side_by_side(capsys):
+    assert cli.main(["cli_models:net", "cli_models:other(channels=5)", *SMALL]) == 0
+    printed = capsys.readouterr().out
+    assert "4 crops of 16 x 16, at random places and scales" in printed
+    assert "4 samples of noise, 5 x 16 x 16" in printed
+
+
+@pytest.mark.parametrize("call", ["0", "-1"])
+def test_interrupted_runs_of_several_networks_go_on_in_files_of_their_own(tmp_path, call, capsys):
+    arguments = ["cli_models:net@1", "cli_models:other", *SMALL, "--resume", "run.pt", "--call", call]
+    assert [cli.main(arguments), cli.main(arguments)] == [0, 0]
+    assert {file.name for file in tmp_path.glob("run*")} == {"run-net-random.pt", "run-other-random.pt"}
+    assert capsys.readouterr().out.count("Going on after 4 of 4 samples") == 2
