@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from captum_erf import channels_last
@@ -75,7 +76,7 @@ def disk() -> nn.Module:
 
 
 def dexined() -> nn.Module:
-    return library("kornia.models.edge_detection.dexined").DexiNed(pretrained=False)
+    return library("kornia.models.dexined").DexiNed(pretrained=False)
 
 
 def proposals() -> nn.Module:
@@ -103,7 +104,7 @@ DENSE = (
     yolo("yolo12n", ("model.14", "model.20", "model.21.cv3.0")),
     yolo("rtdetr-l", ("model.3", "model.21"), "RTDETR"),
     video("r3d_18", (3, 8, 32, 32), "stem", "layer3"),
-    video("s3d", (3, 16, 64, 64), "features.1", "features.8"),
+    video("s3d", (3, 16, 224, 224), "features.0", "features.4"),
     video(
         "swin3d_t",
         (3, 8, 32, 32),
@@ -118,6 +119,15 @@ DENSE = (
         "conv_proj",
         "blocks.0",
         layouts={"blocks.0": item(0, lambda output: output[:, 1:].mT.unflatten(-1, (8, 56, 56)))},
+    ),
+    Specimen(
+        "raft_small",
+        "torchvision",
+        raft,
+        (3, 128, 128),
+        ("context_encoder.layer1", "context_encoder"),
+        arguments=(torch.zeros(1, 3, 128, 128),),
+        dtype=torch.float32,
     ),
     Specimen("Unet", "segmentation-models-pytorch", unet, (3, 64, 64), ("encoder.layer1", "decoder.blocks.2")),
     Specimen("HardNet", "kornia", hardnet, (1, 32, 32), ("features.6", "features.18"), extra="zoo-detection"),

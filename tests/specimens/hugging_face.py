@@ -47,7 +47,7 @@ def backboned(
     def make() -> nn.Module:
         transformers = library("transformers")
         inner = getattr(transformers, f"{backbone}Config")(**backbone_settings)
-        config = getattr(transformers, f"{name.split('For')[0]}Config")(backbone_config=inner, **settings)
+        config = getattr(transformers, f"{name.rpartition('For')[0]}Config")(backbone_config=inner, **settings)
         return getattr(transformers, name)(config)
 
     return Specimen(name, "transformers", make, (3, side, side), layers)
