@@ -68,5 +68,5 @@ def tensors(output: Any) -> list[Tensor]:
 
 def random_states() -> tuple[Any, ...]:
     """Of torch, NumPy and Python, ready to be compared."""
-    kind, keys, *rest = np.random.get_state()
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002
     return torch.get_rng_state().tolist(), (kind, keys.tolist(), *rest), random.getstate()

@@ -132,7 +132,7 @@ DENSE = (
     Specimen("Unet", "segmentation-models-pytorch", unet, (3, 64, 64), ("encoder.layer1", "decoder.blocks.2")),
     Specimen("HardNet", "kornia", hardnet, (1, 32, 32), ("features.6", "features.18"), extra="zoo-detection"),
     Specimen("DISK", "kornia", disk, (3, 64, 64), ("unet.path_down.1", "unet"), extra="zoo-detection"),
-    Specimen("DexiNed", "kornia", dexined, (3, 64, 64), ("block_1", "block_3"), extra="zoo-detection"),
+    Specimen("DexiNed", "kornia", dexined, (3, 64, 64), ("block_1", "up_block_2"), extra="zoo-detection"),
     Specimen(
         "MTCNN's first network, trained",
         "facenet-pytorch",
