@@ -49,12 +49,12 @@ def timm(
 
 
 def vit_pytorch(name: str, file: str, shape: tuple[int, ...], layers: tuple[str, ...], **settings: Any) -> Specimen:
-    layouts = settings.pop("layouts", {})
+    layouts, channels = settings.pop("layouts", {}), settings.pop("channels", {})
 
     def make() -> nn.Module:
         return getattr(library(f"vit_pytorch.{file}"), name)(num_classes=5, **settings)
 
-    return Specimen(f"{name} ({file})", "vit-pytorch", make, shape, layers, layouts)
+    return Specimen(f"{name} ({file})", "vit-pytorch", make, shape, layers, layouts, channels)
 
 
 def small_maxvit() -> nn.Module:
@@ -190,6 +190,7 @@ CLASSIFIERS = (
         "vit_3d",
         (3, 4, 32, 32),
         ("to_patch_embedding", "transformer"),
+        channels={"to_patch_embedding": 0},
         layouts={"to_patch_embedding": tokens(grid=(2, 4, 4)), "transformer": tokens(prefix=1, grid=(2, 4, 4))},
         image_size=32,
         image_patch_size=8,
