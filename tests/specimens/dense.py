@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from captum_erf import channels_last
+from captum_erf import channels_last, tokens
 
 from .specimen import Specimen, item, library
 
@@ -62,6 +62,18 @@ def raft() -> nn.Module:
     return library("torchvision.models.optical_flow").raft_small(weights=None)
 
 
+def mvit() -> nn.Module:
+    """Two blocks of MViT v2, the second of which pools its queries."""
+    mvit = library("torchvision.models.video.mvit")
+    shared = {"num_heads": 2, "input_channels": 16, "output_channels": 16, "kernel_q": [3] * 3, "kernel_kv": [3] * 3}
+    blocks = [
+        mvit.MSBlockConfig(**shared, stride_q=[1, 1, 1], stride_kv=[1, 2, 2]),
+        mvit.MSBlockConfig(**shared, stride_q=[1, 2, 2], stride_kv=[1, 2, 2]),
+    ]
+    options = {"residual_pool": True, "residual_with_cls_embed": False, "rel_pos_embed": True, "proj_after_attn": True}
+    return mvit.MViT((32, 32), 8, blocks, **options)
+
+
 def unet() -> nn.Module:
     models = library("segmentation_models_pytorch")
     return models.Unet("resnet18", encoder_weights=None, decoder_channels=(64, 32, 16, 8, 8))
@@ -104,7 +116,7 @@ DENSE = (
     yolo("yolo12n", ("model.14", "model.20", "model.21.cv3.0")),
     yolo("rtdetr-l", ("model.3", "model.21"), "RTDETR"),
     video("r3d_18", (3, 8, 32, 32), "stem", "layer3"),
-    video("s3d", (3, 16, 224, 224), "features.0", "features.4"),
+    video("s3d", (3, 8, 64, 64), "features.0", "features.4", forward=lambda model: model.features),
     video(
         "swin3d_t",
         (3, 8, 32, 32),
@@ -113,12 +125,13 @@ DENSE = (
         layouts=dict.fromkeys(("patch_embed", "features.4"), channels_last),
         channels=dict.fromkeys(("patch_embed", "features.4"), 0),
     ),
-    video(
-        "mvit_v2_s",
-        (3, 16, 224, 224),
-        "conv_proj",
-        "blocks.0",
-        layouts={"blocks.0": item(0, lambda output: output[:, 1:].mT.unflatten(-1, (8, 56, 56)))},
+    Specimen(
+        "MViT v2",
+        "torchvision",
+        mvit,
+        (3, 8, 32, 32),
+        ("conv_proj", "blocks.1"),
+        {"blocks.1": item(0, tokens(prefix=1, grid=(4, 4, 4)))},
     ),
     Specimen(
         "raft_small",
