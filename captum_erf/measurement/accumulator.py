@@ -180,7 +180,7 @@ class ERFAccumulator:
             replace(entry, sums=distributed.add_up(entry.sums.numbered_from(before), process_group))
             for entry in self._entries
         ]
-        self._numbering = Numbering(self.groups)
+        self._numbering = Numbering(self.measurement.groups)
         for header in headers:
             self._numbering.append(header["numbering"])
         self._num_seen = sum(header["num_seen"] for header in headers)
