@@ -10,11 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from fractions import Fraction
 
 from .bisection import Guess, bisect
 from .canvas import LOWER, Bound, Canvas, Side
-from .field import AxisBox
+from .field import AxisBox, axis_stride
 from .pattern import Pattern, find_patterns
 from .periods import FIRST_GROWTH, LEAST_GROWTH, NO_PERIOD, Canvases, Period, PeriodSearch
 from .probing import Prober, Refused
@@ -100,11 +99,7 @@ class AxisSearch:
     def stride(self, layer: int) -> int | float:
         """Pixels from one unit to the next, by the period or else by the sizes of the input and the grid."""
         period = self.periods.get(layer)
-        ratio = Fraction(*period) if period else Fraction(self.length, self.grid[layer])
-        nearest = round(ratio)
-        if ratio == nearest or (not period and abs(ratio - nearest) <= 0.1 * ratio):
-            return nearest
-        return float(ratio)
+        return axis_stride(*period, is_exact=True) if period else axis_stride(self.length, self.grid[layer])
 
     @property
     def _layers(self) -> range:

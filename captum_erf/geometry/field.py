@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
 from typing import Any, NamedTuple
 
-from ..text import place, times
+from ..text import box_size, place, times
+from .region import Region
 
 
 class AxisBox(NamedTuple):
@@ -54,6 +57,9 @@ class TheoreticalReceptiveField:
             1))``, any unit of the layer sees, None where that is not known: a tile of the output is exact where its
             input reaches so far beyond it and starts at a whole number of periods. Found by
             :func:`theoretical_receptive_fields`.
+        is_estimated (bool): Whether NaN could not probe the network, so that the box is the extent of the gradients
+            that were seen.
+        is_bound (bool): Whether the unit sees no more than the box, but may see less.
     """
 
     lower: tuple[int, ...]
@@ -69,6 +75,8 @@ class TheoreticalReceptiveField:
     global_axes: tuple[bool, ...]
     cell_axes: tuple[bool, ...] = ()
     halo: tuple[tuple[int, int] | None, ...] | None = None
+    is_estimated: bool = False
+    is_bound: bool = False
 
     def __post_init__(self) -> None:
         if not self.cell_axes:  # as in files of before 0.2, where a known centre was the middle of the box
@@ -103,6 +111,30 @@ class TheoreticalReceptiveField:
             halo=tuple(axis.halo for axis in box) if any(axis.halo for axis in box) else None,
         )
 
+    @classmethod
+    def unprobed(
+        cls, input_size: tuple[int, ...], grid: tuple[int, ...], position: tuple[int, ...]
+    ) -> TheoreticalReceptiveField:
+        """The field of a unit that NaN cannot probe: the whole input, to be narrowed to where gradients are seen."""
+        strides = [axis_stride(length, units) for length, units in zip(input_size, grid, strict=True)]
+        box = tuple(AxisBox(0, n, stride, is_global=True) for n, stride in zip(input_size, strides, strict=True))
+        return replace(cls.from_box(box, input_size, grid, position), outside=None, is_estimated=True)
+
+    def narrowed(self, extent: Region) -> TheoreticalReceptiveField:
+        """An estimated field, narrowed to a region of the input."""
+        return replace(
+            self,
+            lower=extent.offset,
+            upper=extent.stop,
+            size=extent.shape,
+            global_axes=tuple(map(operator.eq, extent.shape, self.input_size)),
+        )
+
+    def holds(self, extent: Region) -> bool:
+        """Whether a region of the input lies in the box."""
+        sides = zip(self.lower, extent.offset, extent.stop, self.upper, strict=True)
+        return all(lower <= start and stop <= upper for lower, start, stop, upper in sides)
+
     @property
     def is_global(self) -> bool:
         """Whether every input position can influence the unit."""
@@ -110,8 +142,8 @@ class TheoreticalReceptiveField:
 
     @property
     def is_known(self) -> bool:
-        """Whether the whole box was found: no axis is global, no side clipped."""
-        return not (any(self.global_axes) or self.is_clipped)
+        """Whether the whole box was found: no axis is global, no side clipped, nothing estimated."""
+        return not (any(self.global_axes) or self.is_clipped or self.is_estimated)
 
     @property
     def center_source(self) -> str:
@@ -135,11 +167,11 @@ class TheoreticalReceptiveField:
         return " x ".join("unknown" if sides is None else f"{sides[0]} {sides[1]}" for sides in halo)
 
     def __repr__(self) -> str:
-        size = self._words(lambda low, high: f"{high - low}")
+        note = " (clipped by the input)" if self.is_clipped else " (seen of the gradients)" if self.is_estimated else ""
         box = self._words(lambda low, high: f"[{low}, {high})")
         rows = [
             f"TheoreticalReceptiveField of unit {self.position} in a grid of {times(self.grid)}",
-            f"  size       {size}{' (clipped by the input)' if self.is_clipped else ''}",
+            f"  size       {box_size(self)}{note}",
             f"  box        {box} in an input of {times(self.input_size)}",
             f"  stride     {times(self.stride)}",
             f"  center     {place(self.center)}, {self.center_source}",
@@ -153,6 +185,14 @@ class TheoreticalReceptiveField:
     def _words(self, form: Callable[[int, int], str]) -> str:
         sides = zip(self.lower, self.upper, self.global_axes, strict=True)
         return " x ".join("global" if everywhere else form(low, high) for low, high, everywhere in sides)
+
+
+def axis_stride(pixels: int, units: int, *, is_exact: bool = False) -> int | float:
+    """Pixels from one unit to the next; where the grid need not fill the input exactly, whole if nearly so."""
+    ratio = Fraction(pixels, units)
+    nearest = round(ratio)
+    is_whole = ratio == nearest or (not is_exact and abs(ratio - nearest) <= 0.1 * ratio)
+    return nearest if is_whole else float(ratio)
 
 
 def _listed(value: Any) -> Any:

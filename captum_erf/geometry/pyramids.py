@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from ..network.crops import Crop, Detour, Step, blanking, cropping
-from .kernels import nan_stays_in_place
+from .nan_mode import safe_nan
 from .places import Place, Scalar, View, at_unit, box_of
 from .region import Region
 
@@ -248,7 +248,7 @@ class Proof:
         crops = [[_blank(place) for place in _with_ends(block)] for block in blocks]
         self.effort += len(blocks) * self.view.work
         try:
-            with torch.no_grad(), nan_stays_in_place(), blanking(crops):
+            with torch.no_grad(), safe_nan(), blanking(crops):
                 output = self.run(self.sample.repeat(len(blocks), *[1] * (self.sample.ndim - 1)))
         except Exception:
             return [True] * len(blocks)

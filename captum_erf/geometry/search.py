@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 from ..network.batch import Batch
@@ -9,21 +10,25 @@ from ..network.readings import Settled
 from ..network.units import Position, resolve_position
 from .bounds import AxisSearch, Unit
 from .field import Box, TheoreticalReceptiveField
-from .probing import Prober
+from .probing import CannotProbe, Prober
 from .proof import prove
 
+Rows = list[list[TheoreticalReceptiveField | None]]
+SWALLOWED = (
+    "nothing of it reaches the unit, as where torch.where, nan_to_num or sign() swallow it, or where the unit sees "
+    "only padding"
+)
 
-def probe(
-    settled: Settled, batch: Batch, positions: Sequence[Position], *, all_patterns: bool = False
-) -> list[list[TheoreticalReceptiveField]]:
+
+def probe(settled: Settled, batch: Batch, positions: Sequence[Position]) -> list[list[TheoreticalReceptiveField]]:
     """
     The fields of several units of several layers in shared passes, layer by layer and position by position.
 
-    The batch holds real inputs, of which the first sample is used. With ``all_patterns`` every field carries its
-    layer's halo, which takes more passes.
+    The batch holds real inputs, of which the first sample is used. Where NaN cannot probe the network, a warning says
+    why, and the fields are estimated ones that still hold the whole input.
 
     Raises:
-        ValueError: The first sample holds NaN, a layer makes NaN of it, or the input has no influence on a unit.
+        ValueError: The first sample holds NaN, or a layer makes NaN of it.
         IndexError: A position is outside a grid.
 
     Examples::
@@ -37,34 +42,53 @@ def probe(
         >>> [[field.size for field in row] for row in probe(settle(network, batch), batch, ["center", "corner"])]
         [[(3,), (3,)], [(7,), (7,)]]
     """
-    found = find_fields(settled, batch, positions, all_patterns=all_patterns)
-    for layer, row, grid in zip(settled.network.layers, found, settled.grids, strict=True):
-        for position, field in zip(positions, row, strict=True):
-            if field is None:
-                unit = resolve_position(position, grid)
-                raise ValueError(
-                    f"The input has no influence on unit {unit} of layer {layer.name!r}: it sees only padding or "
-                    "constants, or what reaches it swallows NaN, as sign() and quantised layers do. Choose another "
-                    "position or layer."
-                )
-    return [[field for field in row if field is not None] for row in found]
+    units = units_at(settled, positions)
+    rows, reason = find_fields(settled, batch, units)
+    warn_of_estimates(
+        [layer.name for layer, row in zip(settled.network.layers, rows, strict=True) if None in row], reason
+    )
+    return [
+        [
+            field or TheoreticalReceptiveField.unprobed(batch.size, grid, unit)
+            for field, unit in zip(row, its, strict=True)
+        ]
+        for row, its, grid in zip(rows, units, settled.grids, strict=True)
+    ]
+
+
+def units_at(settled: Settled, positions: Sequence[Position]) -> list[list[Unit]]:
+    """The units at the positions, layer by layer."""
+    return [[resolve_position(position, grid) for position in positions] for grid in settled.grids]
 
 
 def find_fields(
-    settled: Settled, batch: Batch, positions: Sequence[Position], *, all_patterns: bool = False
-) -> list[list[TheoreticalReceptiveField | None]]:
-    """The fields that NaN finds, None for units that none of it reaches."""
+    settled: Settled, batch: Batch, units: Sequence[Sequence[Unit]], *, all_patterns: bool = False
+) -> tuple[Rows, str]:
+    """The fields that NaN finds, None for units of which it tells nothing, and the reason for that."""
     prober = Prober(settled, batch)
-    units = [[resolve_position(position, grid) for position in positions] for grid in prober.grids]
-    with prober.running():
-        boxes = _find_boxes(prober, units, all_patterns)
+    try:
+        with prober.running():
+            boxes = _find_boxes(prober, units, all_patterns)
+    except CannotProbe as error:
+        return [[None] * len(row) for row in units], str(error)
     return [
         [
-            TheoreticalReceptiveField.from_box(box, prober.size, grid, unit) if is_reached(box, prober.size) else None
+            TheoreticalReceptiveField.from_box(box, prober.size, grid, unit) if _is_reached(box, prober.size) else None
             for box, unit in zip(layer_boxes, layer_units, strict=True)
         ]
         for layer_boxes, layer_units, grid in zip(boxes, units, prober.grids, strict=True)
-    ]
+    ], SWALLOWED
+
+
+def warn_of_estimates(layers: Sequence[str], reason: str) -> None:
+    """Says of which layers the theoretical fields are estimated, and why."""
+    if layers:
+        names = ", ".join(map(repr, layers))
+        warnings.warn(
+            f"NaN cannot tell what layer {names} sees: {reason}. The theoretical field is estimated from the gradients "
+            "that are seen, and the whole input is used. The map is right all the same.",
+            stacklevel=4,
+        )
 
 
 def _find_boxes(prober: Prober, units: Sequence[Sequence[Unit]], all_patterns: bool) -> list[list[Box]]:
@@ -81,6 +105,6 @@ def _find_boxes(prober: Prober, units: Sequence[Sequence[Unit]], all_patterns: b
     return boxes
 
 
-def is_reached(box: Box, size: Sequence[int]) -> bool:
+def _is_reached(box: Box, size: Sequence[int]) -> bool:
     """Whether a box holds any of the input."""
     return all(axis.upper > 0 and axis.lower < length for axis, length in zip(box, size, strict=True))

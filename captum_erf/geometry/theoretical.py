@@ -20,8 +20,8 @@ from ..network.listing import layers_with_grid
 from ..network.network import Network
 from ..network.readings import settle
 from ..network.units import Position
+from .estimate import fields_seen
 from .field import TheoreticalReceptiveField
-from .search import find_fields, probe
 from .table import FieldTable
 
 
@@ -73,7 +73,7 @@ def theoretical_receptive_field(
     """
     network = Network.of(forward_func, [layer], call=call, layout=layout)
     batch = _batch(network, input_shape)
-    return probe(settle(network, batch), batch, [position])[0][0]
+    return _reached(network, position, _fields(network, batch, position, all_patterns=False))[0]
 
 
 def theoretical_receptive_fields(
@@ -117,18 +117,38 @@ def theoretical_receptive_fields(
         raise TypeError("input_shape is missing: pass one sample's shape, such as (3, 224, 224), or real inputs.")
     if layers is not None:
         network = Network.of(forward_func, layers, layout=layout)
-        batch = _batch(network, input_shape)
-        rows = probe(settle(network, batch), batch, [position], all_patterns=True)
-        return FieldTable((layer.name for layer in network.layers), (field for (field,) in rows))
+        fields = _fields(network, _batch(network, input_shape), position, all_patterns=True)
+        return FieldTable((layer.name for layer in network.layers), _reached(network, position, fields))
     if not isinstance(forward_func, Module):
-        raise TypeError(
-            f"Only a Module's layers can be listed, not those of a {type(forward_func).__name__}: name them."
-        )
+        kind = type(forward_func).__name__
+        raise TypeError(f"Only the layers of a Module can be listed, not those of a {kind}: name them.")
     batch = _batch(Network.of(forward_func, [""]), input_shape)
     network = Network.of(forward_func, layers_with_grid(forward_func, batch, layout), layout=layout)
-    found = find_fields(settle(network, batch), batch, [position], all_patterns=True)
-    reached = [(layer.name, field) for layer, (field,) in zip(network.layers, found, strict=True) if field is not None]
-    return FieldTable(*zip(*reached, strict=True)) if reached else FieldTable((), ())
+    fields = _fields(network, batch, position, all_patterns=True)
+    found = [(layer.name, field) for layer, field in zip(network.layers, fields, strict=True) if field is not None]
+    return FieldTable((name for name, _ in found), (field for _, field in found))
+
+
+def _fields(
+    network: Network, batch: Batch, position: Position, *, all_patterns: bool
+) -> list[TheoreticalReceptiveField | None]:
+    settled = settle(network, batch)
+    return [field for (field,) in fields_seen(settled, batch, [position], all_patterns=all_patterns)]
+
+
+def _reached(
+    network: Network, position: Position, fields: Sequence[TheoreticalReceptiveField | None]
+) -> list[TheoreticalReceptiveField]:
+    """The fields; refuses a unit that sees nothing."""
+    for layer, field in zip(network.layers, fields, strict=True):
+        if field is None:
+            raise ValueError(
+                f"The input has no influence on unit {position!r} of layer {layer.name!r}: neither NaN nor a gradient "
+                "leads from one to the other. It sees only padding or constants, it is dead, or what reaches it is "
+                "rounded, as in quantised layers. Choose another position or layer, or pass real inputs instead of a "
+                "shape."
+            )
+    return [field for field in fields if field is not None]
 
 
 def _batch(network: Network, input_shape: Sequence[int] | Tensor) -> Batch:

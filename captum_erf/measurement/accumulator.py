@@ -125,7 +125,7 @@ class ERFAccumulator:
             if self.measurement.nonfinite == "raise":
                 self._check_finite(plan, maps)
             if self._plan is None:
-                plan.warn_of_wrong_fields(maps)
+                plan = plan.corrected(maps)
             self._open([(plan.layer(unit), unit.theoretical) for unit in plan.units], shape)
             self._routes = join_routes(self._routes, [[route.words] for route in plan.routes])
             self._plan = plan
@@ -343,9 +343,11 @@ class ERFAccumulator:
         recipe = self._recipe | {"input_shape": list(self._input_shape or ()), "route": route}
         if self.measurement.get_groups is not None:
             recipe["num_images"] = len(self._numbering.images)
-        return ERFMap.from_sums(
-            sums, size=self._size(), layer=entry.layer, theoretical=entry.theoretical, recipe=recipe
-        )
+        theoretical = entry.theoretical
+        if theoretical and theoretical.is_estimated and self.measurement.neuron_selector is None:
+            extent = Region.around((sums.sums != 0).any(0).cpu().numpy())
+            theoretical = theoretical.narrowed(extent or sums.region)
+        return ERFMap.from_sums(sums, size=self._size(), layer=entry.layer, theoretical=theoretical, recipe=recipe)
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         if self._input_shape not in (None, shape):

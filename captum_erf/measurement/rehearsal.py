@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.parallel import DataParallel
 
 from ..geometry.field import TheoreticalReceptiveField
-from ..geometry.kernels import nan_stays_in_place
+from ..geometry.nan_mode import safe_nan
 from ..geometry.places import Trace, View, at_unit
 from ..geometry.pyramids import Proof, Pyramid, agree, pyramid_of, worth_cropping
 from ..geometry.region import Region
@@ -279,7 +279,7 @@ def _sees_its_field(
         if not found.values[end.index].any():
             at_ends.append(crop.clone())
             at_ends[-1][end.index] = math.nan
-    with torch.no_grad(), nan_stays_in_place():
+    with torch.no_grad(), safe_nan():
         (output,) = read(network, Batch((torch.cat([around, *at_ends]),)))
     index: tuple[Any, ...] = (..., *window.unit)
     reached: list[bool] = output[index].isnan().any(1).tolist()
