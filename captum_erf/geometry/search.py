@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..network.batch import Batch
 from ..network.readings import Settled
-from ..network.units import Position, resolve_position
+from ..network.units import Positions, resolve_positions
 from .bounds import AxisSearch, Unit
 from .field import Box, TheoreticalReceptiveField
 from .probing import Prober
@@ -14,7 +14,7 @@ from .proof import prove
 
 
 def probe(
-    settled: Settled, batch: Batch, positions: Sequence[Position], *, all_patterns: bool = False
+    settled: Settled, batch: Batch, positions: Positions, *, all_patterns: bool = False
 ) -> list[list[TheoreticalReceptiveField]]:
     """
     The fields of several units of several layers in shared passes, layer by layer and position by position.
@@ -39,9 +39,8 @@ def probe(
     """
     found = find_fields(settled, batch, positions, all_patterns=all_patterns)
     for layer, row, grid in zip(settled.network.layers, found, settled.grids, strict=True):
-        for position, field in zip(positions, row, strict=True):
+        for unit, field in zip(resolve_positions(positions, grid), row, strict=True):
             if field is None:
-                unit = resolve_position(position, grid)
                 raise ValueError(
                     f"The input has no influence on unit {unit} of layer {layer.name!r}: it sees only padding or "
                     "constants, or what reaches it swallows NaN, as sign() and quantised layers do. Choose another "
@@ -51,11 +50,11 @@ def probe(
 
 
 def find_fields(
-    settled: Settled, batch: Batch, positions: Sequence[Position], *, all_patterns: bool = False
+    settled: Settled, batch: Batch, positions: Positions, *, all_patterns: bool = False
 ) -> list[list[TheoreticalReceptiveField | None]]:
     """The fields that NaN finds, None for units that none of it reaches."""
     prober = Prober(settled, batch)
-    units = [[resolve_position(position, grid) for position in positions] for grid in prober.grids]
+    units = [resolve_positions(positions, grid) for grid in prober.grids]
     with prober.running():
         boxes = _find_boxes(prober, units, all_patterns)
     return [
