@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..network.batch import Batch
 from ..network.readings import Settled
-from ..network.units import Position, resolve_position
+from ..network.units import Positions, resolve_positions
 from .bounds import AxisSearch, Unit
 from .field import Box, TheoreticalReceptiveField
 from .probing import CannotProbe, Prober
@@ -20,7 +20,7 @@ SWALLOWED = (
 )
 
 
-def probe(settled: Settled, batch: Batch, positions: Sequence[Position]) -> list[list[TheoreticalReceptiveField]]:
+def probe(settled: Settled, batch: Batch, positions: Positions) -> list[list[TheoreticalReceptiveField]]:
     """
     The fields of several units of several layers in shared passes, layer by layer and position by position.
 
@@ -56,9 +56,9 @@ def probe(settled: Settled, batch: Batch, positions: Sequence[Position]) -> list
     ]
 
 
-def units_at(settled: Settled, positions: Sequence[Position]) -> list[list[Unit]]:
+def units_at(settled: Settled, positions: Positions) -> list[list[Unit]]:
     """The units at the positions, layer by layer."""
-    return [[resolve_position(position, grid) for position in positions] for grid in settled.grids]
+    return [resolve_positions(positions, grid) for grid in settled.grids]
 
 
 def find_fields(

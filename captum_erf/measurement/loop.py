@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..erfmap import ERFMap
+from ..network.units import GRID
 from . import ranks as distributed
 from .accumulator import ERFAccumulator
 from .rehearsal import WindowRefuted
@@ -34,6 +35,7 @@ def run_through(
     Where a window is refuted on the way, the batches are gone through once more, without it, if they can be.
     ``min_samples`` are looked at before ``target_error`` can stop the run.
     """
+    skip_dead = skip_dead or accumulator.measurement.positions == GRID
     if max_samples is not None and (not _is_whole(max_samples) or max_samples < 1):
         raise ValueError(f"max_samples must be a whole number of 1 or more, got {max_samples!r}.")
     if target_error is not None:

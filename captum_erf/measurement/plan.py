@@ -15,7 +15,7 @@ from ..geometry.search import probe, warn_of_estimates
 from ..network.batch import Batch
 from ..network.network import Network
 from ..network.readings import Settled, settle
-from ..network.units import Position
+from ..network.units import GRID, Position, Positions
 from ..result.sums import finite_samples
 from .measurement import Measurement
 from .rehearsal import NUM_WITNESSES, Rehearsal, Verdict, WindowRefuted
@@ -125,7 +125,7 @@ def make_plan(measurement: Measurement, batch: Batch, expected: int = MANY) -> P
     units = tuple(
         Unit(place, position, theoretical)
         for place, row in enumerate(fields)
-        for position, theoretical in zip(measurement.positions, row, strict=True)
+        for position, theoretical in zip(_named(measurement.positions, row), row, strict=True)
     )
     refusal = _refusal(measurement)
     if refusal:
@@ -153,16 +153,23 @@ def _fields(measurement: Measurement, sample: Batch) -> tuple[Settled, Fields]:
     network, positions = measurement.network, measurement.positions
     if not sample.is_alone:
         return find(network, positions, sample)
-    key = (find, tuple(positions), tuple(sample.measured.shape[1:]), network.settings())
+    key = (find, positions, tuple(sample.measured.shape[1:]), network.settings())
     return measurement.memo.recall(key, lambda: find(network, positions, sample))
 
 
-def _fields_of_all(network: Network, positions: Sequence[Position], sample: Batch) -> tuple[Settled, Fields]:
+def _named(positions: Positions, fields: Sequence[TheoreticalReceptiveField | None]) -> Sequence[Position]:
+    """The positions of a layer's units one by one."""
+    if positions == GRID:
+        return ["center" if field is None else field.position for field in fields]
+    return positions
+
+
+def _fields_of_all(network: Network, positions: Positions, sample: Batch) -> tuple[Settled, Fields]:
     settled = settle(network, sample)
     return settled, [list(row) for row in probe(settled, sample, positions)]
 
 
-def _fields_or_none(network: Network, positions: Sequence[Position], sample: Batch) -> tuple[Settled, Fields]:
+def _fields_or_none(network: Network, positions: Positions, sample: Batch) -> tuple[Settled, Fields]:
     """A neuron selector needs no grid: where a layer has none, its units have no fields."""
     settled = settle(network, sample, grids=False)
     fields: Fields = []
@@ -171,7 +178,7 @@ def _fields_or_none(network: Network, positions: Sequence[Position], sample: Bat
             (row,) = _fields_of_all(settled.network.only([place]), positions, sample)[1]
             fields.append([field if field and not field.is_estimated else None for field in row])
         except (ValueError, TypeError):
-            fields.append([None] * len(positions))
+            fields.append([None] * (1 if positions == GRID else len(positions)))
     return settled, fields
 
 

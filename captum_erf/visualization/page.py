@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import files
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ..result.mean_map import MeanMap
 from ..result.spreadsheet import spreadsheet
 from ..result.statistics import summary
+from ..result.sums import Groups
 from .atlas import EXPONENT, data_uri, finest_side
 from .page_data import SHARES, Model, Unit
 from .photographs import bare, name_of, pixels
@@ -73,9 +74,8 @@ def write_page(
         >>> from captum_erf import EffectiveReceptiveField
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 5, 2), torch.nn.Conv2d(8, 8, 5, 2))
         >>> erf, photographs = EffectiveReceptiveField(model, ["0", "1"]), torch.rand(2, 3, 32, 32)
-        >>> positions = [(i, j) for i in range(5) for j in range(5)]
-        >>> fields = erf.sweep([photographs], positions=positions)
-        >>> alone = erf.sweep([photographs], positions=positions, groups=2)
+        >>> fields = erf.sweep([photographs], positions="grid")
+        >>> alone = erf.sweep([photographs], positions="grid", groups=2)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     page = write_page(f"{folder}/page.html", fields, photographs, image_fields=alone)
         ...     page.stat().st_size < 12e6
@@ -85,7 +85,7 @@ def write_page(
     means, singles = _by_model(fields), _by_model(image_fields or {})
     _check(means, singles, len(photographs))
     with tqdm(total=sum(map(len, means.values())), desc="Page", unit="unit", disable=not show_progress) as bar:
-        models = [Model.of(name, _units(own, singles.get(name), bar)) for name, own in means.items()]
+        models = [Model.of(name, _units(own, singles.get(name, ()), bar)) for name, own in means.items()]
     data = {
         "title": title,
         "images": photographs,
@@ -126,7 +126,7 @@ def _check(means: Mapping[str, Sequence[MeanMap]], singles: Mapping[str, Sequenc
             raise ValueError(f"The page shows maps with two axes, got {field!r} of {field.values.shape}; use plot.")
         if field.values.min() < 0:
             raise ValueError(f'{field!r} has negative values, which the page does not show; measure magnitude="abs".')
-    if singles and _names(singles) != _names(means):
+    if singles and not (_units_of(singles) <= _units_of(means) and singles.keys() == means.keys()):
         raise ValueError("image_fields are not of the same units as fields; sweep the same layers and positions.")
     for field in _all(singles):
         if field.groups.counts.tolist() != [1] * num_images:
@@ -140,14 +140,22 @@ def _all(models: Mapping[str, Sequence[MeanMap]]) -> Iterator[MeanMap]:
     return (field for fields in models.values() for field in fields)
 
 
-def _names(models: Mapping[str, Sequence[MeanMap]]) -> dict[str, list[Any]]:
-    return {name: [(field.layer, field.position) for field in fields] for name, fields in models.items()}
+def _units_of(models: Mapping[str, Sequence[MeanMap]]) -> set[Any]:
+    return {(name, field.layer, field.position) for name, fields in models.items() for field in fields}
 
 
-def _units(means: Sequence[MeanMap], singles: Sequence[MeanMap] | None, bar: Any) -> Iterator[Unit]:
-    for mean, single in zip(means, singles or repeat(None, len(means)), strict=True):
-        yield Unit(mean, summary(mean), single)
+def _units(means: Sequence[MeanMap], singles: Sequence[MeanMap], bar: Any) -> Iterator[Unit]:
+    """The units with their summaries; a sweep leaves those out that none of its images activates."""
+    alone = {(field.layer, field.position): field for field in singles}
+    for mean in means:
+        dead = replace(mean, groups=_nothing(singles[0].groups)) if singles else None
+        yield Unit(mean, summary(mean), alone.get((mean.layer, mean.position), dead))
         bar.update()
+
+
+def _nothing(groups: Groups) -> Groups:
+    """The same samples, all dead."""
+    return replace(groups, sums=np.zeros_like(groups.sums), dead=groups.counts)
 
 
 def _add_maps(data: dict[str, Any], models: Sequence[Model]) -> None:

@@ -42,9 +42,9 @@ def sweeps():
     model = nn.Sequential(nn.Conv2d(3, 6, 5, 8, 2), nn.ReLU(), nn.Conv2d(6, 4, 3, 1, 1)).double()
     photographs = torch.rand(5, 3, 24, 24, dtype=torch.float64)
     erf = EffectiveReceptiveField(model, ["0", "2"])
-    fields = erf.sweep([photographs], positions=UNITS)
-    alone = [erf.sweep([photographs[place : place + 1]], positions=UNITS) for place in range(2)]
-    return Sweeps(fields, alone, erf.sweep([photographs[:2]], positions=UNITS, groups=2), photographs)
+    fields = erf.sweep([photographs], positions="grid")
+    alone = [erf.sweep([photographs[place : place + 1]], positions="grid") for place in range(2)]
+    return Sweeps(fields, alone, erf.sweep([photographs[:2]], positions="grid", groups=2), photographs)
 
 
 @pytest.fixture(scope="module")
@@ -375,6 +375,16 @@ def test_a_screen_reader_finds_a_name_for_everything(browser, page):
     assert find(browser, "unit").get_attribute("aria-live") == "polite"
 
 
+def test_a_unit_that_an_image_does_not_activate_is_said_to_be_dead(browser, sweeps, tmp_path):
+    path = tmp_path / "page.html"
+    activated = sweeps.image_fields[:-5]
+    browser.get(write_page(path, sweeps.fields, sweeps.photographs[:2], image_fields=activated).as_uri())
+    choose(browser, "source", "image 1 alone")
+    assert shown(browser)["50 % of the map"] == "none: the unit is dead"
+    press(browser, "ARROW_UP")
+    assert shown(browser)["50 % of the map"].endswith(" px")
+
+
 def test_a_page_without_photographs_shows_the_maps(browser, sweeps, tmp_path):
     browser.get(write_page(tmp_path / "page.html", sweeps.fields).as_uri())
     point(browser, 0.1, 0.1)
@@ -386,7 +396,10 @@ def test_a_page_without_photographs_shows_the_maps(browser, sweeps, tmp_path):
     [
         (lambda sweeps: {"fields": []}, "no field to show"),
         (lambda sweeps: {"fields": {"model": []}}, "no field to show"),
-        (lambda sweeps: {"image_fields": sweeps.image_fields[1:]}, "not of the same units"),
+        (
+            lambda sweeps: {"image_fields": [replace(field, layer="other") for field in sweeps.image_fields]},
+            "not of the same units",
+        ),
         (lambda sweeps: {"image_fields": {"model": sweeps.image_fields}}, "not of the same units"),
         (lambda sweeps: {"image_fields": sweeps.fields}, "groups=2"),
         (lambda sweeps: {"images": [np.zeros((2, 5, 5))] * 2}, r"shape \(2, 5, 5\)"),
