@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,22 +74,22 @@ def _remove(folder: Path, keep: Iterable[Path]) -> None:
 
 
 def _write_sheet(file: Path, rows: Sequence[Row]) -> None:
-    listed = {key: len(value) for row in rows for key, value in row.items() if isinstance(value, list)}
-    flat = [_flat(row, listed) for row in rows]
+    flat = [{name: cell for key, value in row.items() for name, cell in _cells(key, value)} for row in rows]
+    names = dict.fromkeys(name for row in flat for name in row)
+    parts = {name for name in names if any(other.startswith(f"{name}_0") for other in names)}
     with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(dict.fromkeys(key for row in flat for key in row)))
+        writer = csv.DictWriter(stream, [name for name in names if name not in parts], extrasaction="ignore")
         writer.writeheader()
         writer.writerows(flat)
 
 
-def _flat(row: Row, listed: Mapping[str, int]) -> Row:
-    """The row with a cell for each entry of a list: ``grid_0``, ``grid_1``, ... along the axes."""
-    flat: Row = {}
-    for key, value in row.items():
-        entries = value if isinstance(value, list) else []
-        cells = {f"{key}_{axis}": entries[axis] if axis < len(entries) else None for axis in range(listed.get(key, 0))}
-        flat.update(cells or {key: value})
-    return flat
+def _cells(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """A cell for each entry of a list: ``grid_0``, ``grid_1``, ... along the axes."""
+    if not isinstance(value, list):
+        yield key, value
+        return
+    for axis, entry in enumerate(value):
+        yield from _cells(f"{key}_{axis}", entry)
 
 
 def file_names(labels: Iterable[str]) -> list[str]:
