@@ -186,7 +186,7 @@ class Crops(Dataset[Tensor]):
             return f"{cut}, of {self.source}"
         if self.num_samples <= len(self.files):
             return f"{cut}, one of each of {images}"
-        return f"{cut} of only {images}; crops of one image are alike, so the standard errors come out too small"
+        return f"{cut} of only {images}"
 
 
 def photograph(
@@ -234,7 +234,8 @@ def folder(
     Crops of the images in a folder and the folders below it.
 
     The images are taken in a random order, one central crop each. Where more crops are asked for than there are images,
-    the rest are random crops of the same images, which are not independent samples.
+    the rest are random crops of the same images, which are not independent samples: name each crop's image with
+    ``get_groups`` (:meth:`Crops.image_of`), so that standard errors are over images.
 
     Gray images of 16 bits are read with 65535 as white. Those of 32-bit integers or floats (Pillow's modes ``I`` and
     ``F``) do not tell what white is, and are skipped.

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader
 
 from ..measurement.accumulator import ERFAccumulator
-from .samples import Samples
+from .samples import Grouped, Samples
 
 FORMAT = "captum-erf run, version 2"
 WORDS = {  # what tells a run from another, as "it ..., this run ..."
@@ -114,7 +114,7 @@ class Batches:
     def __init__(
         self, samples: Samples, batch_size: int, accumulator: ERFAccumulator, saved: SavedRun | None = None
     ) -> None:
-        left: Dataset[Tensor] = Subset(samples, range(accumulator.num_samples, len(samples)))
+        left = Grouped(samples, range(accumulator.num_samples, len(samples)))
         # A generator of its own, so that starting on the batches draws none of the numbers that a stored run counts on.
         self._loader = DataLoader(left, batch_size, generator=torch.Generator())
         self._accumulator = accumulator
@@ -123,7 +123,7 @@ class Batches:
     def __len__(self) -> int:
         return len(self._loader)
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[list[Tensor]]:
         for number, batch in enumerate(self._loader, 1):
             yield batch
             if self._saved is not None and (number % self._saved.every == 0 or number == len(self)):

@@ -15,10 +15,10 @@ from tqdm import tqdm
 from .. import visualization
 from ..attribution import EffectiveReceptiveField
 from ..erfmap import ERFMap
-from ..images import NoImagesError
+from ..images import Crops, NoImagesError
 from ..measurement.loop import relative_error, run_through
-from ..result.report import channel_words, table
-from ..result.statistics import STATISTICS, Statistic
+from ..result.report import channel_words, error_words, notes, table
+from ..result.statistics import STATISTICS, Row, Statistic
 from ..text import number, times
 from ..version import __version__
 from . import files, resume
@@ -27,11 +27,15 @@ from .files import Picture
 from .layers import is_even
 from .options import UsageError, plain
 from .plan import Case, Settings, each_model, list_layers, make_cases, make_settings
-from .samples import Samples, make_samples
-from .terminal import say, tell
+from .samples import Samples, independent_words, make_samples, numbers_of
+from .terminal import say, tell, wrapped
 
 LISTED = 8  # maps up to which each is named
 COMPARED = ("diameter_50", "diameter_90")  # sizes of which the table gives differences
+TABLE_WORDS = (
+    "TRF: theoretical receptive field, outside: its share outside the input; ERF: side of the smallest box that holds "
+    "this share of the map; sigma, R²: Gaussian fit. Lengths in pixels."
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ def _measure(options: argparse.Namespace, settings: Settings, case: Case, sample
         say(f"measuring {case.wanted.name}, {case.label}")
     torch.manual_seed(options.seed)
     erf = EffectiveReceptiveField(case.found.model, case.layers, layout=case.reading.layout, call=options.call)
-    accumulator = erf.accumulator(**settings.keywords)
+    accumulator = erf.accumulator(**settings.keywords, get_groups=numbers_of)
     saved = _saved_run(options, settings, case, samples, several)
     if saved is not None:
         try:
@@ -108,8 +112,16 @@ def _measure(options: argparse.Namespace, settings: Settings, case: Case, sample
         skip_dead=True,
         show_progress=True,
     )
-    words = {"model": case.wanted.name, "weights": case.found.weights, "images": samples.words}
-    return Measured(case, samples, [replace(field, recipe=field.recipe | words) for field in fields])
+    return Measured(case, samples, [_with_origin(field, case, samples) for field in fields])
+
+
+def _with_origin(field: ERFMap, case: Case, samples: Samples) -> ERFMap:
+    """The map whose recipe tells of what network, weights and images it is, and over what its errors run."""
+    words: dict[str, Any] = {"model": case.wanted.name, "weights": case.found.weights, "images": samples.words}
+    independent = independent_words(samples, field.num_samples)
+    if independent is not None:
+        words |= {"num_images": None, "error_over": independent}
+    return replace(field, recipe=field.recipe | words)
 
 
 def _saved_run(
@@ -146,7 +158,7 @@ def _tell_and_write(
         run["protocol"] = [report.to_dict() for report in reports]
     texts = [
         table(fields, summaries, _labels(measured), _differences(measured)),
-        _notes(options, settings, measured),
+        _notes(options, settings, measured, summaries),
         *map(str, reports),
     ]
     try:
@@ -236,20 +248,33 @@ def _models(measured: Sequence[Measured]) -> Figure:
     return visualization.plot_models({" / ".join(weights[row]): fields for row, fields in rows.items()})
 
 
-def _notes(options: argparse.Namespace, settings: Settings, measured: Sequence[Measured]) -> str:
+def _notes(
+    options: argparse.Namespace, settings: Settings, measured: Sequence[Measured], summaries: Sequence[Row]
+) -> str:
     """What the table does not say by itself."""
     fields = [field for found in measured for field in found.fields]
     unit = fields[0].position if len(fields) == 1 else settings.keywords["positions"][0]
-    lines = [
-        "TRF: theoretical receptive field, outside: its share outside the input; ERF: side of the box around the unit",
-        "centre that holds this share of the map; sigma, R²: Gaussian fit. Lengths in pixels, ± one standard error.",
-        f"Unit: {unit}, {channel_words(fields[0].recipe)}.",
-    ]
+    paragraphs = [TABLE_WORDS, _error_words(measured), f"Unit: {unit}, {channel_words(fields[0].recipe)}."]
+    if len(measured) > 1:
+        paragraphs.append("Δ: difference from the first row, or the same layer's first row, image by image.")
     several = len(measured) > 1
+    left = iter(summaries)
     for found in measured:
-        whose = f"{found.case.wanted.name}: " if several else ""
-        lines += [f"{whose}{line}" for line in _notes_of(options, settings, found)]
-    return "\n".join(dict.fromkeys(lines))
+        whose = f"{found.case.wanted.short}: " if several else ""
+        layers = {field.layer: notes(field, next(left)) for field in found.fields}
+        lines = [*_notes_of(options, settings, found), *(f"{name}: {note}" for name in layers for note in layers[name])]
+        paragraphs += [f"{whose}{line}" for line in lines]
+    return "\n".join(map(wrapped, dict.fromkeys(paragraphs)))
+
+
+def _error_words(measured: Sequence[Measured]) -> str:
+    first = measured[0]
+    words = [error_words(first.fields[0])]
+    if isinstance(first.samples, Crops) and first.samples.num_images == 1:
+        words.append("They say how the numbers vary between crops of this photograph, not between photographs.")
+    if any(found.case.weights is None for found in measured):
+        words.append("What another draw of random weights would change is not in them.")
+    return " ".join(words)
 
 
 def _notes_of(options: argparse.Namespace, settings: Settings, found: Measured) -> list[str]:

@@ -94,6 +94,33 @@ class Arrays(Dataset[Tensor]):
 Samples = Crops | Noise | Arrays
 
 
+@dataclass(frozen=True)
+class Grouped(Dataset[tuple[Tensor, int]]):
+    """Samples with the number of what each is of: its image, or, of a single photograph, the crop itself."""
+
+    samples: Samples
+    numbers: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, place: int) -> tuple[Tensor, int]:
+        number = self.numbers[place]
+        return self.samples[number], self.samples.image_of(number) if self.samples.num_images > 1 else number
+
+
+def numbers_of(batch: Sequence[Tensor]) -> Tensor:
+    """What the samples of a batch are of, as :class:`Grouped` gives it."""
+    return batch[1]
+
+
+def independent_words(samples: Samples, used: int) -> str | None:
+    """Over what the standard errors run, in words; None where each image counts once, however many crops are of it."""
+    if isinstance(samples, Crops):
+        return f"{counted(used, 'crop')} of 1 photograph" if samples.num_images == 1 else None
+    return counted(used, "sample")
+
+
 def input_shape(model: nn.Module, look: Look, options: argparse.Namespace) -> tuple[int, ...]:
     r"""
     Shape of one input, ``(C, *size)``: what the user says, else the look's size with the channels that the network's

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import textwrap
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+WIDEST = 120  # letters of a line of text
 
 
 def tell(text: str) -> None:
@@ -38,6 +42,11 @@ def warnings_said() -> Iterator[None]:
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = show
         yield
+
+
+def wrapped(paragraph: str) -> str:
+    """A paragraph in lines of the terminal's width."""
+    return textwrap.fill(paragraph, min(WIDEST, shutil.get_terminal_size((WIDEST, 0)).columns), break_long_words=False)
 
 
 def write_any_letter() -> None:

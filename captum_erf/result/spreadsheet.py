@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 Row = Mapping[str, Any]
@@ -22,20 +22,19 @@ def spreadsheet(rows: Sequence[Row]) -> str:
         b,,
         <BLANKLINE>
     """
-    listed = [(key, len(value)) for row in rows for key, value in row.items() if isinstance(value, list)]
-    lengths = {key: max(length for other, length in listed if other == key) for key, _ in listed}
-    flat = [_flat(row, lengths) for row in rows]
+    flat = [{name: cell for key, value in row.items() for name, cell in _cells(key, value)} for row in rows]
+    names = dict.fromkeys(name for row in flat for name in row)
+    lists = {name for name in names if any(other.startswith(f"{name}_0") for other in names)}
     sheet = io.StringIO()
-    writer = csv.DictWriter(sheet, list(dict.fromkeys(key for row in flat for key in row)))
+    writer = csv.DictWriter(sheet, [name for name in names if name not in lists], extrasaction="ignore")
     writer.writeheader()
     writer.writerows(flat)
     return sheet.getvalue()
 
 
-def _flat(row: Row, lengths: Mapping[str, int]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in row.items():
-        entries = value if isinstance(value, list) else []
-        cells = {f"{key}_{axis}": entries[axis] if axis < len(entries) else None for axis in range(lengths.get(key, 0))}
-        flat.update(cells or {key: value})
-    return flat
+def _cells(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, list):
+        yield key, value
+        return
+    for axis, entry in enumerate(value):
+        yield from _cells(f"{key}_{axis}", entry)

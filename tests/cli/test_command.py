@@ -62,7 +62,7 @@ def test_results_are_those_of_the_class(tmp_path, pictures):
     with (place / "summary.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert float(rows[0]["diameter_50"]) == expected[0].radius_mass().diameter(0.5)
-    assert float(rows[0]["gaussian_sigma_1"]) == pytest.approx(expected[0].gaussian_fit().sigmas[1])
+    assert float(rows[0]["extent_50_1_0"]) == pytest.approx(expected[0].extent(0.5)[1][0])
     assert [rows[1][f"grid_{axis}"] for axis in (0, 1)] == ["16", "16"]
 
 
@@ -168,5 +168,5 @@ def test_terminal_without_superscripts_gets_question_marks(tmp_path, monkeypatch
     with io.TextIOWrapper(io.BytesIO(), encoding="ascii") as terminal:
         monkeypatch.setattr(sys, "stdout", terminal)
         assert cli.main(SHORT) == 0
-        assert b"sigma, R?: Gaussian fit" in terminal.buffer.getvalue()
+        assert b"? one standard error over 4 crops of 1 photograph" in terminal.buffer.getvalue()
     assert list(saved(tmp_path / "results")) == ["1.npz", "5.npz"]

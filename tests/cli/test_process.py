@@ -39,7 +39,7 @@ def test_main_job_on_a_real_network(tmp_path, capsys):
         "layer3": ["4 x 4", "16", "211"],
         "layer4": ["2 x 2", "32", "435"],
     }
-    assert re.fullmatch(r"\d+\.\d ± \d+\.\d", rows["layer2"][3])
+    assert re.fullmatch(r"\d+\.\d+ ± \d+\.\d+", rows["layer2"][3])
     assert rows["relu"][9] == "0.0 %"
     assert float(rows["layer4"][9].split()[0]) > 95
     assert "1/1" in progress
