@@ -3,7 +3,8 @@
 from . import protocols, summaries, theory, visualization
 from .attribution import EffectiveReceptiveField
 from .erfmap import ERFMap
-from .geometry.field import TheoreticalReceptiveField, theoretical_receptive_field
+from .geometry.field import TheoreticalReceptiveField
+from .geometry.search import theoretical_receptive_field
 from .measurement.accumulator import ERFAccumulator
 from .network.layouts import channels_last, tokens
 from .version import __version__ as __version__

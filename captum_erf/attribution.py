@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, Unpack
 
 import torch
-from captum._utils.common import _format_additional_forward_args, _format_output, _format_tensor_into_tuples
-from captum.attr import LayerAttribution
-from captum.attr._utils.attribution import GradientAttribution
+from captum.attr import GradientAttribution, LayerAttribution
 from captum.log import log_usage
 from torch import Tensor
 from torch.nn import Module
@@ -17,12 +15,17 @@ from torch.nn import Module
 from .erfmap import ERFMap
 from .measurement.accumulator import ERFAccumulator
 from .measurement.loop import run_through
-from .measurement.routes import Measurement
-from .network.batch import Batches
-from .network.gradient import Magnitude, Network, check_magnitude, gradients_enabled, unit_gradients
-from .network.layers import ForwardFunc, find_layers, mixes_samples, model_device, unchanged
+from .measurement.measurement import Keywords, Measurement
+from .measurement.memo import Memo
+from .measurement.sample_maps import Magnitude
+from .network.batch import Batch, as_arguments
+from .network.gradient import unit_gradients
+from .network.guards import gradients_enabled, unchanged
+from .network.layers import ForwardFunc, find_layers
 from .network.layouts import Layout
-from .network.units import Channel, NeuronSelector, Position, check_position, make_reader
+from .network.network import Network
+from .network.readings import settle
+from .network.units import Channel, NeuronSelector, Position, Reader, Units, make_reader
 
 
 class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: ignore[misc]
@@ -76,7 +79,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         LayerAttribution.__init__(self, forward_func, modules[0] if single else modules, device_ids)
         GradientAttribution.__init__(self, forward_func)
         self.layout = layout
-        self._cache: dict[Any, Any] = {}
+        self._memo = Memo()
 
     @log_usage()  # type: ignore[untyped-decorator]
     def attribute(
@@ -129,23 +132,19 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
             >>> erf.attribute(torch.ones(1, 1, 5), position=(0,), channel=1).squeeze().count_nonzero().item()
             3
         """
-        is_tuple = isinstance(inputs, tuple)
-        tensors: tuple[Tensor, ...] = _format_tensor_into_tuples(inputs)
-        arguments = _format_additional_forward_args(additional_forward_args) or ()
-        network = self._network(layer_input=attribute_to_layer_input)
         reader = make_reader(neuron_selector, position, channel)
-        modules = network.modules
-        _warn_of_mixing(modules)
+        network = self._network(layer_input=attribute_to_layer_input)
+        given = inputs if isinstance(inputs, tuple) else (inputs,)
+        batch = Batch(given, as_arguments(additional_forward_args), index=None).differentiable().to(network.device)
+        _warn_of_mixing(network)
         found: list[Any] = [None] * len(self._layers)
-        with gradients_enabled(), unchanged(modules, eval_mode=False):
-            placed = to_device(tensors, model_device(modules))
-            for place, _, gradients in unit_gradients(
-                network, [[reader]] * len(self._layers), placed, to_device(arguments, model_device(modules))
-            ):
+        with gradients_enabled(), unchanged(network.modules, eval_mode=False):
+            settled = self._settled(network, reader, batch)
+            for place, _, gradients in unit_gradients(settled, [[reader]] * len(self._layers), batch):
                 shaped = tuple(
-                    _attribution(gradient, tensor, abs) for gradient, tensor in zip(gradients, tensors, strict=True)
+                    _attribution(gradient, tensor, abs) for gradient, tensor in zip(gradients, given, strict=True)
                 )
-                found[place] = _format_output(is_tuple, shaped)
+                found[place] = shaped if isinstance(inputs, tuple) else shaped[0]
         return found[0] if self._single else found
 
     def aggregate(
@@ -158,6 +157,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         magnitude: Magnitude = "abs",
         additional_forward_args: Any = None,
         get_inputs: Callable[[Any], Any] | None = None,
+        get_groups: Callable[[Any], Iterable[Hashable]] | None = None,
         input_index: int = 0,
         max_samples: int | None = None,
         target_error: float | None = None,
@@ -184,11 +184,13 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
             additional_forward_args (Any or Callable): Further arguments of ``forward_func``, or a function that takes
                 them from the batch. A tensor as long as the batch holds one entry for each sample, as in Captum.
             get_inputs (Callable, optional): Takes the inputs, a tensor or a tuple of tensors, from the batch.
+            get_groups (Callable, optional): Names, for each sample of a batch, what is independent: crops of one
+                photograph are not, so name the photograph. Samples of one name share a group of the jackknife, and
+                standard errors are over names.
             input_index (int): Which of several inputs the map is of.
             max_samples (int, optional): Stop after this many samples; of several ranks each takes its equal part.
-            target_error (float, optional): Stop once the relative standard error of ``radius(0.5)`` is at or below
-                it; looked at from two samples a group on. The radius moves in whole pixels, so a small one may look
-                exact early.
+            target_error (float, optional): Stop once the relative standard error of ``diameter(0.5)`` is at or below
+                it; looked at from two samples a group on.
             window (str or bool): ``"auto"`` works on the smallest exact part of the input and checks itself on the
                 first batch; False always takes the whole input.
             autocast (torch.dtype, optional): Precision of the passes; sums stay float64.
@@ -221,7 +223,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
             raise ValueError(
                 f"aggregate is for one layer, this object has {len(self._layers)}; use sweep, which returns a list."
             )
-        fields = self.sweep(
+        (field,) = self.sweep(
             dataloader,
             positions=(position,),
             channel=channel,
@@ -229,6 +231,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
             magnitude=magnitude,
             additional_forward_args=additional_forward_args,
             get_inputs=get_inputs,
+            get_groups=get_groups,
             input_index=input_index,
             window=window,
             autocast=autocast,
@@ -239,27 +242,17 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
             target_error=target_error,
             show_progress=show_progress,
         )
-        return fields[0]
+        return field
 
     def sweep(
         self,
         dataloader: Iterable[Any],
         *,
         positions: Sequence[Position] = ("center",),
-        channel: Channel = None,
-        neuron_selector: NeuronSelector | None = None,
-        magnitude: Magnitude = "abs",
-        additional_forward_args: Any = None,
-        get_inputs: Callable[[Any], Any] | None = None,
-        input_index: int = 0,
         max_samples: int | None = None,
         target_error: float | None = None,
-        window: str | bool = "auto",
-        autocast: torch.dtype | None = None,
-        eval_mode: bool = True,
-        nonfinite: str = "raise",
-        groups: int = 10,
         show_progress: bool = False,
+        **keywords: Unpack[Keywords],
     ) -> list[ERFMap]:
         r"""
         Effective receptive fields of all layers and positions, in shared passes over the data.
@@ -267,7 +260,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         Args:
             dataloader (Iterable): Batches, as in :meth:`aggregate`.
             positions (Sequence): Units to measure in each layer.
-            channel, ..., show_progress: As in :meth:`aggregate`.
+            max_samples, target_error, show_progress, **keywords: As in :meth:`aggregate`.
 
         Returns:
             *list[ERFMap]*, layer by layer, position by position.
@@ -286,22 +279,8 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
             >>> [(field.layer, field.position, field.theoretical.size) for field in fields]
             [('0', (15,), (3,)), ('0', (0,), (3,)), ('1', (14,), (5,)), ('1', (0,), (5,))]
         """
-        accumulator = self.accumulator(
-            positions=positions,
-            channel=channel,
-            neuron_selector=neuron_selector,
-            magnitude=magnitude,
-            additional_forward_args=additional_forward_args,
-            get_inputs=get_inputs,
-            input_index=input_index,
-            window=window,
-            autocast=autocast,
-            eval_mode=eval_mode,
-            nonfinite=nonfinite,
-            groups=groups,
-        )
         return run_through(
-            accumulator,
+            self.accumulator(positions=positions, **keywords),
             dataloader,
             max_samples=max_samples,
             target_error=target_error,
@@ -309,26 +288,13 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         )
 
     def accumulator(
-        self,
-        *,
-        positions: Sequence[Position] = ("center",),
-        channel: Channel = None,
-        neuron_selector: NeuronSelector | None = None,
-        magnitude: Magnitude = "abs",
-        additional_forward_args: Any = None,
-        get_inputs: Callable[[Any], Any] | None = None,
-        input_index: int = 0,
-        window: str | bool = "auto",
-        autocast: torch.dtype | None = None,
-        eval_mode: bool = True,
-        nonfinite: str = "raise",
-        groups: int = 10,
+        self, *, positions: Sequence[Position] = ("center",), **keywords: Unpack[Keywords]
     ) -> ERFAccumulator:
         r"""
         Streaming state for a loop of one's own.
 
         Args:
-            positions, ..., groups: As in :meth:`sweep`.
+            positions, **keywords: As in :meth:`sweep`.
 
         Returns:
             *ERFAccumulator* with ``update``, ``merge``, ``all_reduce``, ``compute``, ``state_dict`` and
@@ -337,37 +303,20 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         Raises:
             ValueError, TypeError: An argument is none of its allowed values.
         """
-        check_magnitude(magnitude)
-        make_reader(neuron_selector, "center", channel)
-        if window not in ("auto", False):
-            raise ValueError(f'window must be "auto" or False, got {window!r}.')
-        if autocast not in (None, torch.bfloat16, torch.float16):
-            raise ValueError(f"autocast must be None, torch.bfloat16 or torch.float16, got {autocast!r}.")
-        if isinstance(positions, str) or not positions:
-            raise ValueError(f'positions must name one unit or more, such as ("center",), got {positions!r}.')
-        measurement = Measurement(
-            self._network(),
-            tuple(check_position(position) for position in positions),
-            channel,
-            neuron_selector,
-            magnitude,
-            window,
-            autocast,
-            eval_mode,
-            input_index,
-            self._cache,
-        )
-        batches = Batches(get_inputs, additional_forward_args, input_index)
-        return ERFAccumulator(measurement, batches, groups=groups, nonfinite=nonfinite)
+        return ERFAccumulator(Measurement(self._network(), positions, memo=self._memo, **keywords))
 
     def _network(self, *, layer_input: bool = False) -> Network:
         device_ids = None if self.device_ids is None else tuple(self.device_ids)
         return Network(self.forward_func, self._layers, self.layout, device_ids, layer_input)
 
-
-def to_device(items: tuple[Any, ...], device: torch.device | None) -> tuple[Any, ...]:
-    """Tensors moved to the model's device, everything else as it is."""
-    return tuple(item.to(device) if isinstance(item, Tensor) and device is not None else item for item in items)
+    def _settled(self, network: Network, reader: Reader, batch: Batch) -> Network:
+        """The network with its calls settled and, where the reader reads a grid, its outputs looked at."""
+        grids = isinstance(reader, Units)
+        key = (grids, network.layer_input, batch.shapes, network.settings())
+        settled = self._memo.recall(key, lambda: settle(network, batch, grids=grids))
+        if isinstance(reader, Units) and reader.channel is None:
+            settled.warn_of_cancelling()
+        return settled.network
 
 
 def _attribution(gradient: Tensor | None, tensor: Tensor, absolute: bool) -> Tensor:
@@ -376,8 +325,8 @@ def _attribution(gradient: Tensor | None, tensor: Tensor, absolute: bool) -> Ten
     return (gradient.abs() if absolute else gradient).contiguous().to(tensor.device)
 
 
-def _warn_of_mixing(modules: Sequence[Module]) -> None:
-    mixing = mixes_samples(modules)
+def _warn_of_mixing(network: Network) -> None:
+    mixing = network.mixes_samples()
     if mixing:
         warnings.warn(
             f"{', '.join(mixing)} in training mode mixes the samples of a batch, so each attribution also holds the "

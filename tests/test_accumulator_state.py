@@ -41,8 +41,8 @@ def snapshot(accumulator):
 
 def assert_same(field, expected, exactly=False):
     np.testing.assert_allclose(field.values, expected.values, rtol=0 if exactly else 1e-12, atol=1e-18)
-    np.testing.assert_allclose(field.group_sums, expected.group_sums, rtol=0 if exactly else 1e-12, atol=1e-16)
-    assert field.group_counts.tolist() == expected.group_counts.tolist()
+    np.testing.assert_allclose(field.groups.sums, expected.groups.sums, rtol=0 if exactly else 1e-12, atol=1e-16)
+    assert field.groups.counts.tolist() == expected.groups.counts.tolist()
     assert (field.num_samples, field.num_dead, field.num_nonfinite) == (
         expected.num_samples,
         expected.num_dead,
@@ -382,7 +382,7 @@ def test_nonfinite_samples_in_the_middle_are_left_out_and_counted():
     kept = torch.cat([IMAGES[:11], IMAGES[12:]])
     np.testing.assert_allclose(field.values, ERF.aggregate([kept]).values, rtol=1e-12, atol=1e-18)
     assert (field.num_samples, field.num_nonfinite, accumulator.num_samples) == (22, 1, 23)
-    assert field.group_counts.tolist() == [3, 2, 3, 2, 2, 2, 2, 2, 2, 2]
+    assert field.groups.counts.tolist() == [3, 2, 3, 2, 2, 2, 2, 2, 2, 2]
 
 
 def test_merge_with_left_out_samples_equals_all_at_once():

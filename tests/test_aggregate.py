@@ -251,9 +251,9 @@ def test_show_progress_writes_a_bar(erf, capsys):
 @pytest.mark.parametrize("groups", [1, 2, 3, 10, 25])
 def test_groups_deal_the_samples_out_in_turn(erf, sample_maps, groups):
     field = erf.aggregate(IMAGES.split([4, 3, 3]), groups=groups, window=False)
-    assert field.group_counts.tolist() == np.bincount(np.arange(10) % groups, minlength=groups).tolist()
+    assert field.groups.counts.tolist() == np.bincount(np.arange(10) % groups, minlength=groups).tolist()
     for group in range(groups):
-        assert_allclose(field.group_sums[group], sample_maps[group::groups].sum(0), rtol=1e-5, atol=1e-9)
+        assert_allclose(field.groups.sums[group], sample_maps[group::groups].sum(0), rtol=1e-5, atol=1e-9)
 
 
 MAGNITUDES = {
@@ -503,7 +503,7 @@ def test_a_failing_update_changes_nothing(erf):
         after = accumulator.compute()[0]
         assert after.num_samples == accumulator.num_samples == 4
         assert (after.values == before.values).all()
-        assert (after.group_sums == before.group_sums).all()
+        assert (after.groups.sums == before.groups.sums).all()
     accumulator.update(IMAGES[4:])
     assert_allclose(accumulator.compute()[0].values, erf.aggregate([IMAGES]).values)
 

@@ -398,7 +398,7 @@ def test_run_that_was_killed_goes_on_to_the_same_numbers(tmp_path, capsys):
     assert list(resumed) == list(whole) == ["1.npz", "5.npz"]
     for name in whole:
         assert np.allclose(resumed[name].values, whole[name].values, rtol=1e-9, atol=0)
-        assert np.array_equal(resumed[name].group_counts, whole[name].group_counts)
+        assert np.array_equal(resumed[name].groups.counts, whole[name].groups.counts)
     rows = [json.loads((tmp_path / name / "summary.json").read_text())["layers"] for name in ("resumed", "whole")]
     for found, expected in zip(*rows, strict=True):
         assert found == {

@@ -211,7 +211,7 @@ def errors(job, scenario):
 def assert_same(field, expected):
     assert (field.num_samples, field.num_dead) == (expected.num_samples, expected.num_dead)
     assert (field.layer, field.theoretical) == (expected.layer, expected.theoretical)
-    assert field.group_counts.tolist() == expected.group_counts.tolist()
+    assert field.groups.counts.tolist() == expected.groups.counts.tolist()
     np.testing.assert_allclose(field.values, expected.values, rtol=1e-6, atol=1e-9 * expected.values.max())
     for statistic in (ERFMap.effective_pixels, lambda field: field.values.sum()):
         assert field.estimate(statistic) == pytest.approx(expected.estimate(statistic), rel=1e-6)
@@ -267,7 +267,7 @@ def test_study_of_networks_is_over_the_draws_of_all_ranks(job):
     for field in results(job, study):
         assert field.recipe["draws"] == 5
         np.testing.assert_allclose(field.values, expected.values, rtol=1e-6)
-        assert sorted(field.group_counts) == [0, 2, 2, 2, 4]
+        assert sorted(field.groups.counts) == [0, 2, 2, 2, 4]
 
 
 def test_rank_that_raises_makes_every_rank_raise(job):

@@ -11,6 +11,8 @@ from matplotlib.patches import Ellipse, Rectangle
 
 from captum_erf import EffectiveReceptiveField, ERFMap
 from captum_erf.geometry.field import TheoreticalReceptiveField
+from captum_erf.geometry.region import Region
+from captum_erf.result.sums import Groups
 from captum_erf.visualization import convergence, plot, plot_layers
 
 OBLIQUE = [[60.0, 40.0], [40.0, 90.0]]
@@ -46,8 +48,8 @@ def make_field(values, lower, upper, *, layer="layer", groups=4, noise=0.0, theo
     counts = np.full(groups, per)
     trf = trf_around(lower, upper, values.shape) if theoretical == "box" else theoretical
     recipe = {"magnitude": magnitude, "channel": None}
-    offset = (0,) * values.ndim
-    return ERFMap(sums.sum(0) / counts.sum(), groups * per, 0, layer, trf, recipe, 0, sums, counts, offset)
+    region = Region.whole(values.shape)
+    return ERFMap(Groups(sums, counts, 0 * counts, region, values.shape), layer, trf, recipe)
 
 
 @pytest.fixture
@@ -154,7 +156,7 @@ KINDS = {
     "1-D": make_field(gaussian_map((40,), (20,), [[9]]), (5,), (36,), noise=0.1),
     "3-D": make_field(gaussian_map((9, 10, 11), (4, 5, 5), np.eye(3) * 4), (1, 1, 1), (8, 8, 8)),
 }
-KINDS["a group of zeros only"].group_sums[0] = 0
+KINDS["a group of zeros only"].groups.sums[0] = 0
 
 
 @pytest.mark.parametrize("scale", ["power", "log", "linear"])

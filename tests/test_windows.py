@@ -5,13 +5,12 @@ import re
 import numpy as np
 import pytest
 import torch
-from hypothesis import Phase, assume, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from captum_erf import EffectiveReceptiveField, TheoreticalReceptiveField, channels_last
-from captum_erf.geometry.windows import find_window
+from captum_erf import EffectiveReceptiveField, channels_last
 
 POSITIONS = ["center", "corner", "edge", (-1, -1), (0, -1), (0.3, 0.7)]
 
@@ -501,43 +500,3 @@ def test_setting_up_is_paid_once_for_each_object_and_size(count_calls):
     assert len(calls) == 3
     erf.aggregate([torch.randn(2, 3, 40, 40)])
     assert len(calls) > 4
-
-
-axis = st.tuples(st.integers(-40, 90), st.integers(1, 60), st.integers(1, 8), st.integers(1, 90), st.integers(0, 30))
-
-
-@given(axes=st.lists(axis, min_size=1, max_size=3))
-def test_a_window_holds_the_field_and_shares_the_border(axes):
-    lower, length, stride, size, unit = zip(*axes, strict=True)
-    upper = tuple(map(sum, zip(lower, length, strict=True)))
-    assume(all(low < end and high > 0 for low, high, end in zip(lower, upper, size, strict=True)))
-    field = TheoreticalReceptiveField(
-        lower=lower,
-        upper=upper,
-        size=length,
-        stride=stride,
-        center=tuple((low + high - 1) / 2 for low, high in zip(lower, upper, strict=True)),
-        is_clipped=False,
-        outside=0.0,
-        input_size=size,
-        grid=tuple(u + 1 for u in unit),
-        position=unit,
-        global_axes=(False,) * len(axes),
-    )
-    window = find_window(field)
-    if isinstance(window, str):
-        assert window == "the field covers most of the input"
-        return
-    for start, extent, index, (low, long, step, end, u) in zip(
-        window.offset, window.shape, window.index, axes, strict=True
-    ):
-        high, stop = low + long, start + extent
-        assert start % step == 0
-        assert 0 <= start <= max(low, 0) < start + step
-        assert min(high, end) <= stop <= end
-        assert stop - min(high, end) < step
-        assert index * step + start == u * step
-        if low <= 0:
-            assert start == 0
-        if high >= end:
-            assert stop == end

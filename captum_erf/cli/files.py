@@ -11,50 +11,10 @@ from typing import Any
 
 from .. import visualization
 from ..erfmap import ERFMap
-from ..result.report import number
-from ..summaries.arrays import times
 
 Row = dict[str, Any]
 
 RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10))}
-
-
-def table(fields: Sequence[ERFMap], rows: Sequence[Row]) -> str:
-    """One line for each layer, lengths in input pixels, with standard errors."""
-    lines = [["layer", "grid", "stride", "TRF", "ERF 50 %", "90 %", "95 %", "sigma", "R²", "ERF/TRF", "outside"]]
-    lines += [
-        [field.layer or "the network", *_geometry(field), *_measured(row), _outside(field)]
-        for field, row in zip(fields, rows, strict=True)
-    ]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    lines = [["-" if cell == "none" else cell for cell in line] for line in lines]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in lines
-    )
-
-
-def _geometry(field: ERFMap) -> list[str]:
-    trf = field.theoretical
-    if trf is None:
-        return ["-"] * 3
-    bound = "at least " if trf.is_clipped else ""
-    return [times(trf.grid), _lengths(trf.stride), "global" if trf.is_global else bound + _lengths(trf.size)]
-
-
-def _outside(field: ERFMap) -> str:
-    trf = field.theoretical
-    return "-" if trf is None or trf.outside is None or trf.is_global else f"{100 * trf.outside:.1f} %"
-
-
-def _measured(row: Row) -> list[str]:
-    lengths = [
-        number(row[key], row[f"{key}_se"]) for key in ("diameter_50", "diameter_90", "diameter_95", "gaussian_sigma")
-    ]
-    return [*lengths, number(row["gaussian_r2"], None, 3), number(row["erf_to_trf"], None, 2)]
-
-
-def _lengths(lengths: Sequence[float]) -> str:
-    return times(lengths if len(set(lengths)) > 1 else lengths[:1])
 
 
 def write(folder: Path, fields: Sequence[ERFMap], rows: Sequence[Row], run: Mapping[str, Any]) -> list[Path]:

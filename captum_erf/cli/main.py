@@ -26,8 +26,8 @@ from ..measurement.loop import relative_error, run_through
 from ..network.layers import find_layers
 from ..network.layouts import Layout, channels_last
 from ..network.units import resolve_position
-from ..protocols.protocol import PROTOCOLS, Protocol
-from ..result.report import channel_words
+from ..protocols import PROTOCOLS, Protocol
+from ..result.report import channel_words, table
 from ..version import __version__
 from . import files as outputs
 from . import models, resume
@@ -144,7 +144,7 @@ def _run(options: argparse.Namespace) -> None:
     reports = [plan.protocol.report(field) for field in fields] if plan.protocol else []
     if reports:
         run["protocol"] = [report.to_dict() for report in reports]
-    texts = [outputs.table(fields, rows), _notes(options, plan, fields, len(crops)), *map(str, reports)]
+    texts = [table(fields, rows), _notes(options, plan, fields, len(crops)), *map(str, reports)]
     try:
         _tell("\n\n".join(texts))
     finally:

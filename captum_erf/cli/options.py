@@ -10,7 +10,7 @@ import torch
 
 from ..network.layouts import Layout, channels_last, tokens
 from ..network.units import Channel, Position
-from ..protocols.protocol import PROTOCOLS
+from ..protocols import PROTOCOLS
 from ..version import __version__
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}

@@ -1,28 +1,31 @@
-"""Theoretical receptive fields: the part of the input that can influence a unit, for any network.
-
-The box is measured, not derived from layer types: a NaN placed in the input reaches exactly the units that it can
-influence (see :mod:`captum_erf.probing`). For a chain of convolutions the result equals the closed form of Araujo,
-Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019.
-"""
+"""The box of input positions that can influence a unit, as numbers and as a report."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
-from torch.nn import Module
+from ..text import times
 
-from ..network.layers import ForwardFunc, Layer, all_modules, find_layers, model_device
-from ..network.layouts import Layout
-from ..network.units import Position, resolve_position
-from ..summaries.arrays import times
-from .bounds import Box, find_boxes
-from .probing import Prober
+
+class AxisBox(NamedTuple):
+    """A unit's box along one axis; on a global axis, and at a clipped side, it ends with the input."""
+
+    lower: int
+    upper: int
+    stride: int | float
+    is_global: bool = False
+    is_clipped: bool = False
+
+    @property
+    def middle(self) -> float:
+        """The position in the middle of the box."""
+        return (self.lower + self.upper - 1) / 2
+
+
+Box = tuple[AxisBox, ...]
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,6 +60,34 @@ class TheoreticalReceptiveField:
     position: tuple[int, ...]
     global_axes: tuple[bool, ...]
 
+    @classmethod
+    def from_box(
+        cls, box: Box, input_size: tuple[int, ...], grid: tuple[int, ...], position: tuple[int, ...]
+    ) -> TheoreticalReceptiveField:
+        """The field of the unit at a position of the grid, from its box axis by axis."""
+        is_clipped = any(axis.is_clipped for axis in box)
+        cells = [(u + 0.5) * length / units - 0.5 for u, length, units in zip(position, input_size, grid, strict=True)]
+        inside = [
+            max(min(axis.upper, length) - max(axis.lower, 0), 0) / (axis.upper - axis.lower)
+            for axis, length in zip(box, input_size, strict=True)
+        ]
+        return cls(
+            lower=tuple(axis.lower for axis in box),
+            upper=tuple(axis.upper for axis in box),
+            size=tuple(axis.upper - axis.lower for axis in box),
+            stride=tuple(axis.stride for axis in box),
+            center=tuple(
+                cell if axis.is_global or axis.is_clipped else axis.middle
+                for axis, cell in zip(box, cells, strict=True)
+            ),
+            is_clipped=is_clipped,
+            outside=None if is_clipped else 1 - math.prod(inside),
+            input_size=input_size,
+            grid=grid,
+            position=position,
+            global_axes=tuple(axis.is_global for axis in box),
+        )
+
     @property
     def is_global(self) -> bool:
         """Whether every input position can influence the unit."""
@@ -71,7 +102,7 @@ class TheoreticalReceptiveField:
     def center_source(self) -> str:
         """Where ``center`` comes from: ``"theoretical"`` (the box), ``"grid cell"``, or ``"mixed"`` by axis."""
         sides = zip(self.lower, self.upper, self.center, self.global_axes, strict=True)
-        of_cell = [everywhere or center != _middle(low, high) for low, high, center, everywhere in sides]
+        of_cell = [everywhere or center != (low + high - 1) / 2 for low, high, center, everywhere in sides]
         return "grid cell" if all(of_cell) else "mixed" if any(of_cell) else "theoretical"
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,10 +116,12 @@ class TheoreticalReceptiveField:
         return cls(**fields)
 
     def __repr__(self) -> str:
+        size = self._words(lambda low, high: f"{high - low}")
+        box = self._words(lambda low, high: f"[{low}, {high})")
         rows = [
             f"TheoreticalReceptiveField of unit {self.position} in a grid of {times(self.grid)}",
-            f"  size       {self._axes(_interval_size)}{' (clipped by the input)' if self.is_clipped else ''}",
-            f"  box        {self._axes(_interval)} in an input of {times(self.input_size)}",
+            f"  size       {size}{' (clipped by the input)' if self.is_clipped else ''}",
+            f"  box        {box} in an input of {times(self.input_size)}",
             f"  stride     {times(self.stride)}",
             f"  center     ({', '.join(f'{c:g}' for c in self.center)}), {self.center_source}",
         ]
@@ -96,140 +129,6 @@ class TheoreticalReceptiveField:
             rows.append(f"  outside    {self.outside:.1%} of the box lies outside the input")
         return "\n".join(rows)
 
-    def _axes(self, form: Any) -> str:
+    def _words(self, form: Callable[[int, int], str]) -> str:
         sides = zip(self.lower, self.upper, self.global_axes, strict=True)
         return " x ".join("global" if everywhere else form(low, high) for low, high, everywhere in sides)
-
-
-def _middle(low: int, high: int) -> float:
-    return (low + high - 1) / 2
-
-
-def _interval(low: int, high: int) -> str:
-    return f"[{low}, {high})"
-
-
-def _interval_size(low: int, high: int) -> str:
-    return str(high - low)
-
-
-def theoretical_receptive_field(
-    forward_func: ForwardFunc,
-    layer: Module | str,
-    input_shape: Sequence[int] | Tensor,
-    position: Position = "center",
-    *,
-    layout: Layout = "channels_first",
-    call: int | None = None,
-) -> TheoreticalReceptiveField:
-    r"""
-    Finds the box of input positions that can influence a unit, its stride and the point onto which it projects.
-
-    No layer type is known or needed: the network is run, in eval mode and without gradients, on inputs that hold
-    NaN in one part (see :mod:`captum_erf.probing`). What the unit can see by the network's wiring counts, also where
-    a weight or an attention mask happens to be zero.
-
-    Args:
-        forward_func (Module or Callable): The network.
-        layer (Module or str): The unit's layer, or its dotted name in ``forward_func``.
-        input_shape (Sequence[int] or Tensor): Shape of one sample, ``(C_in, *size)`` with one to three spatial
-            axes, or a batch of real inputs ``(N, C_in, *size)`` for networks that need them.
-        position (str or tuple, optional): The unit: ``"center"``, ``"corner"``, ``"edge"`` or a tuple with an int or
-            a share in [0, 1] per axis.
-        layout (str or Callable, optional): How the layer's output is read as ``(N, C, *grid)``.
-        call (int, optional): Which call of a layer that is used several times in one forward pass; -1 is the last.
-
-    Returns:
-        *TheoreticalReceptiveField*, in input pixels.
-
-    Raises:
-        ValueError: ``input_shape`` is no shape, the layer has no grid or no such name, the input has no influence on
-            the unit, or the network makes NaN of finite inputs.
-        IndexError: The position is outside the grid.
-        TypeError: The layer is no Module and no name, or hands over no tensor.
-        RuntimeError: The forward pass does not run the layer.
-
-    Examples::
-
-        >>> from torch import nn
-        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1))
-        >>> field = theoretical_receptive_field(net, "2", (3, 32, 32))
-        >>> field.size, field.stride, field.center
-        ((8, 8), (2, 2), (16.5, 16.5))
-        >>> theoretical_receptive_field(net, "2", (3, 32, 32), "corner").lower
-        (-3, -3)
-    """
-    found = find_layers(forward_func, [layer], call)
-    sample = _sample(input_shape, all_modules(forward_func, found))
-    return probe(forward_func, found, [position], sample, layout=layout)[0][0]
-
-
-def _sample(input_shape: Sequence[int] | Tensor, modules: Sequence[Module]) -> Tensor:
-    if isinstance(input_shape, Tensor):
-        return input_shape
-    if isinstance(input_shape, (str, int)) or not all(isinstance(n, Integral) and n > 0 for n in input_shape):
-        raise ValueError(
-            f"input_shape must be one sample's shape (C_in, *size) of positive ints, got {input_shape!r}; "
-            "for networks that need real inputs pass a batch of them instead."
-        )
-    if not 2 <= len(input_shape) <= 4:
-        raise ValueError(
-            f"input_shape must be (C_in, *size) with one to three spatial axes, got {tuple(input_shape)}; "
-            "leave the batch axis out."
-        )
-    generator = torch.Generator().manual_seed(0)
-    values = torch.randn(1, *input_shape, generator=generator)
-    dtypes = [tensor.dtype for module in modules for tensor in module.parameters(recurse=False)]
-    dtype = next((dtype for dtype in dtypes if dtype.is_floating_point), None)
-    return values.to(device=model_device(modules), dtype=dtype)
-
-
-def probe(
-    forward_func: ForwardFunc,
-    layers: Sequence[Layer],
-    positions: Sequence[Position],
-    sample: Tensor | tuple[Tensor, ...],
-    *,
-    layout: Layout = "channels_first",
-    additional_forward_args: tuple[Any, ...] = (),
-    input_index: int = 0,
-) -> list[list[TheoreticalReceptiveField]]:
-    """The fields of several units of several layers in shared passes, layer by layer and position by position.
-
-    ``sample`` holds real inputs, of which the first sample is used; of several inputs that at ``input_index`` is
-    probed.
-    """
-    inputs = sample if isinstance(sample, tuple) else (sample,)
-    prober = Prober(forward_func, layers, layout, inputs, additional_forward_args, input_index)
-    with prober.running():
-        units = [[resolve_position(position, grid) for position in positions] for grid in prober.grids]
-        boxes = find_boxes(prober, units)
-    return [
-        [_field(box, prober.size, grid, unit) for box, unit in zip(boxes[index], units[index], strict=True)]
-        for index, grid in enumerate(prober.grids)
-    ]
-
-
-def _field(box: Box, size: tuple[int, ...], grid: tuple[int, ...], unit: tuple[int, ...]) -> TheoreticalReceptiveField:
-    clipped = any(axis.is_clipped for axis in box)
-    cells = [(u + 0.5) * length / units - 0.5 for u, length, units in zip(unit, size, grid, strict=True)]
-    inside = [
-        (min(axis.upper, length) - max(axis.lower, 0)) / (axis.upper - axis.lower)
-        for axis, length in zip(box, size, strict=True)
-    ]
-    return TheoreticalReceptiveField(
-        lower=tuple(axis.lower for axis in box),
-        upper=tuple(axis.upper for axis in box),
-        size=tuple(axis.upper - axis.lower for axis in box),
-        stride=tuple(axis.stride for axis in box),
-        center=tuple(
-            cell if axis.is_global or axis.is_clipped else _middle(axis.lower, axis.upper)
-            for axis, cell in zip(box, cells, strict=True)
-        ),
-        is_clipped=clipped,
-        outside=None if clipped else 1 - math.prod(max(share, 0.0) for share in inside),
-        input_size=size,
-        grid=grid,
-        position=unit,
-        global_axes=tuple(axis.is_global for axis in box),
-    )

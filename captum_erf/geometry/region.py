@@ -50,6 +50,11 @@ class Region:
         """The same region, counted from where another one starts."""
         return Region(tuple(own - start for own, start in zip(self.offset, outer.offset, strict=True)), self.shape)
 
+    def slab(self, axis: int, position: int) -> Region:
+        """The part of the region at one position along an axis, one thick."""
+        start = (*self.offset[:axis], position, *self.offset[axis + 1 :])
+        return Region(start, (*self.shape[:axis], 1, *self.shape[axis + 1 :]))
+
     def joined(self, other: Region) -> Region:
         """The smallest region that holds both."""
         return Region.between(tuple(map(min, self.offset, other.offset)), tuple(map(max, self.stop, other.stop)))

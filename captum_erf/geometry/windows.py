@@ -12,11 +12,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from operator import sub
-from typing import Any
 
-from ..result.sums import region
 from .field import TheoreticalReceptiveField
+from .region import Region
 
 LARGEST_SHARE = 0.7  # of the input: a window breaks even at 0.5 beside a shared forward pass, at 1 without one
 MULTIPLES = (1, 2, 3, 4, 6, 8, 16, 32)  # of the layer's stride
@@ -24,11 +22,10 @@ MULTIPLES = (1, 2, 3, 4, 6, 8, 16, 32)  # of the layer's stride
 
 @dataclass(frozen=True)
 class Window:
-    """A box of the input, and the unit's index in the grid that the box alone gives."""
+    """A region of the input, and the unit's index in the grid that the region alone gives."""
 
-    offset: tuple[int, ...]
-    shape: tuple[int, ...]
-    index: tuple[int, ...]
+    region: Region
+    unit: tuple[int, ...]
 
 
 def find_window(field: TheoreticalReceptiveField, multiple: int | None = None) -> Window | str:
@@ -36,6 +33,15 @@ def find_window(field: TheoreticalReceptiveField, multiple: int | None = None) -
     The window of a unit, or why the whole input is used instead.
 
     It starts at a multiple of the stride and ends with the field; given a multiple, it starts and ends in such steps.
+
+    Examples::
+
+        >>> from captum_erf.geometry.field import AxisBox
+        >>> field = TheoreticalReceptiveField.from_box((AxisBox(13, 32, stride=4),), (64,), (16,), (5,))
+        >>> find_window(field)
+        Window(region=Region(offset=(12,), shape=(20,)), unit=(2,))
+        >>> find_window(field, multiple=2)
+        Window(region=Region(offset=(8,), shape=(24,)), unit=(3,))
     """
     if any(field.global_axes):
         return "the unit sees the whole input"
@@ -43,55 +49,45 @@ def find_window(field: TheoreticalReceptiveField, multiple: int | None = None) -
         return "the network takes no other input size"
     if not all(float(stride).is_integer() for stride in field.stride):
         return "the layer's grid is finer than the input"
-    steps = [int(stride) * (multiple or 1) for stride in field.stride]
     spans = [
-        _span(lower, upper, step, step if multiple else 1, size)
-        for lower, upper, step, size in zip(field.lower, field.upper, steps, field.input_size, strict=True)
+        _span(lower, upper, int(stride) * (multiple or 1), length, ends_with_field=multiple is None)
+        for lower, upper, stride, length in zip(field.lower, field.upper, field.stride, field.input_size, strict=True)
     ]
-    offset = tuple(start for start, _ in spans)
-    shape = tuple(stop - start for start, stop in spans)
-    if math.prod(shape) > LARGEST_SHARE * math.prod(field.input_size):
+    region = Region.between(*zip(*spans, strict=True))
+    if math.prod(region.shape) > LARGEST_SHARE * math.prod(field.input_size):
         return "the field covers most of the input"
-    index = tuple(
-        unit - start // int(stride) for unit, start, stride in zip(field.position, offset, field.stride, strict=True)
-    )
-    return Window(offset, shape, index)
+    units = zip(field.position, region.offset, field.stride, strict=True)
+    return Window(region, tuple(unit - start // int(stride) for unit, start, stride in units))
 
 
 def larger_windows(field: TheoreticalReceptiveField) -> Iterator[Window]:
     """The smallest window, and those in steps of growing multiples of the stride, each only once."""
-    before: Window | str = ""
-    for multiple in (None, *MULTIPLES):
-        window = find_window(field, multiple)
-        if isinstance(window, Window) and window != before:
-            yield window
-        before = window
+    windows = (find_window(field, multiple) for multiple in (None, *MULTIPLES))
+    yield from dict.fromkeys(window for window in windows if isinstance(window, Window))
 
 
-def field_inside(field: TheoreticalReceptiveField, window: Window) -> tuple[Any, ...]:
-    """Index, in the window, of the part of the field that lies inside the input."""
-    return region(*_field_span(field, window))
+def field_inside(field: TheoreticalReceptiveField, window: Window) -> Region:
+    """The part of the field that lies inside the input, as a region of the window."""
+    return _inside_input(field).relative_to(window.region)
 
 
-def field_ends(field: TheoreticalReceptiveField, window: Window) -> Iterator[tuple[Any, ...]]:
-    """Index, in the window, of the field's first and last slab along each axis on which it ends inside the input."""
-    start, length = _field_span(field, window)
-    for axis, (lower, upper, size) in enumerate(zip(field.lower, field.upper, field.input_size, strict=True)):
-        thin = (*length[:axis], 1, *length[axis + 1 :])
+def field_ends(field: TheoreticalReceptiveField, window: Window) -> Iterator[Region]:
+    """The field's first and last slab along each axis on which it ends inside the input, as regions of the window."""
+    inside = field_inside(field, window)
+    for axis, (lower, upper, length) in enumerate(zip(field.lower, field.upper, field.input_size, strict=True)):
         if lower >= 0:
-            yield region(start, thin)
-        if upper <= size:
-            last = start[axis] + length[axis] - 1
-            yield region((*start[:axis], last, *start[axis + 1 :]), thin)
+            yield inside.slab(axis, inside.offset[axis])
+        if upper <= length:
+            yield inside.slab(axis, inside.stop[axis] - 1)
 
 
-def _field_span(field: TheoreticalReceptiveField, window: Window) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    lower = [max(low, 0) for low in field.lower]
-    upper = map(min, field.upper, field.input_size)
-    return tuple(map(sub, lower, window.offset)), tuple(map(sub, upper, lower))
+def _inside_input(field: TheoreticalReceptiveField) -> Region:
+    upper = tuple(map(min, field.upper, field.input_size))
+    return Region.between(tuple(max(lower, 0) for lower in field.lower), upper)
 
 
-def _span(lower: int, upper: int, start_step: int, length_step: int, size: int) -> tuple[int, int]:
-    start = max(lower, 0) // start_step * start_step
-    length = -(-(upper - start) // length_step) * length_step
-    return start, min(start + length, size)
+def _span(lower: int, upper: int, step: int, length: int, *, ends_with_field: bool) -> tuple[int, int]:
+    """Where a window starts and stops along an axis."""
+    start = max(lower, 0) // step * step
+    stop = upper if ends_with_field else start + math.ceil((upper - start) / step) * step
+    return start, min(stop, length)

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
+import torch
+
 from ..erfmap import ERFMap
 from ..geometry.field import TheoreticalReceptiveField
-from ..network.batch import Batches
-from ..network.layers import model_device
+from ..geometry.region import Region
 from ..result.sums import GroupSums, finite_samples
 from . import ranks as distributed
-from .recipe import describe, join_routes, route_words
-from .routes import Measurement, SampleMaps, Target
-from .states import STATE_VERSION, Unit, check_same, check_units, read_state
+from .measurement import Measurement
+from .numbering import Numbering, prints
+from .plan import Plan, make_plan
+from .recipe import check_same, describe, join_routes
+from .sample_maps import SampleMaps
+
+STATE_VERSION = 3
+BY_GROUP = ("counts", "dead", "squares", "prints")  # what sums keep for each group, beside the maps
 
 
 @dataclass(frozen=True)
@@ -27,21 +34,24 @@ class Entry:
     theoretical: TheoreticalReceptiveField | None
     sums: GroupSums
 
+    @property
+    def words(self) -> str:
+        """The unit, as far as it tells networks apart."""
+        if self.theoretical is None:
+            return f"layer {self.layer!r} with no grid"
+        return f"layer {self.layer!r} with a field of size {self.theoretical.size} around {self.theoretical.center}"
+
 
 class ERFAccumulator:
     r"""
     Streaming state of a measurement, made by ``EffectiveReceptiveField.accumulator``.
 
     Sums are kept in float64 (float32 where the device has none) by group of samples; a sample's group is its
-    running number modulo the number of groups. An update that fails changes nothing.
+    running number, or with ``get_groups`` that of its image, modulo the number of groups. An update that fails changes
+    nothing.
 
     Args:
-        measurement (Measurement), batches (Batches): What is measured, and how inputs are taken from a batch.
-        groups (int): Groups of samples for the standard errors.
-        nonfinite (str): ``"raise"``, or ``"skip"`` to leave out and count samples that are not finite.
-
-    Raises:
-        TypeError, ValueError: ``groups`` or ``nonfinite`` is none of the allowed values.
+        measurement (Measurement): What is measured, and how.
 
     Examples::
 
@@ -57,31 +67,21 @@ class ERFAccumulator:
         6
     """
 
-    def __init__(
-        self, measurement: Measurement, batches: Batches, *, groups: int = 10, nonfinite: str = "raise"
-    ) -> None:
-        if isinstance(groups, bool) or not isinstance(groups, int):
-            raise TypeError(f"groups must be a whole number of groups of samples, such as 10, got {groups!r}.")
-        if groups < 1:
-            raise ValueError(f"groups must be 1 or more, got {groups}; 10 is the usual number for a jackknife.")
-        if nonfinite not in ("raise", "skip"):
-            raise ValueError(f'nonfinite must be "raise" or "skip", got {nonfinite!r}.')
+    def __init__(self, measurement: Measurement) -> None:
         self._measurement = measurement
-        self._batches = batches
-        self._groups = groups
-        self._nonfinite = nonfinite
-        self._recipe = describe(measurement, batches, groups=groups, nonfinite=nonfinite)
+        self._recipe = describe(measurement)
         self._input_shape: tuple[int, ...] | None = None
-        self._targets: list[Target] = []
+        self._plan: Plan | None = None
         self._entries: list[Entry] = []
         self._routes: list[list[str]] = []
+        self._numbering = Numbering(measurement.groups)
         self._num_seen = 0
         self._num_batches = 0
 
     @property
     def groups(self) -> int:
         """Number of groups of samples."""
-        return self._groups
+        return self._measurement.groups
 
     @property
     def magnitude(self) -> Any:
@@ -115,27 +115,26 @@ class ERFAccumulator:
         """
         if limit is not None and limit < 0:
             raise ValueError(f"limit must be 0 or more samples of the batch, or None for all, got {limit}.")
-        network = self._measurement.network
-        device = model_device(network.modules)
-        inputs, arguments = self._batches.read(batch, device, limit)
-        shape = tuple(inputs[self._measurement.input_index].shape)
-        self._check_shape(shape[1:])
-        if shape[0] == 0:
-            self._num_batches += 1
-            return
-        with self._measurement.running():
-            targets = self._targets or self._measurement.targets(inputs, arguments)
-            maps = self._measurement.maps(targets, inputs, arguments)
-        if self._nonfinite == "raise":
-            self._check_finite(targets, maps)
-        if not self._targets:
-            self._measurement.warn_of_wrong_fields(targets, maps)
-        self._open([(network.layers[target.place].name, target.theoretical) for target in targets], shape[1:])
-        self._routes = join_routes(self._routes, [[route_words(target)] for target in targets])
-        self._targets = targets
-        for entry, found in zip(self._entries, maps, strict=True):
-            entry.sums.add(found.values.detach(), found.offset, self._num_seen)
-        self._num_seen += shape[0]
+        taken = self._measurement.read(batch, limit)
+        shape = tuple(taken.measured.shape[1:])
+        self._check_shape(shape)
+        names = self._measurement.names(batch, len(taken))
+        if len(taken) > 0:
+            with self._measurement.running():
+                plan = self._plan or make_plan(self._measurement, taken)
+                maps = plan.sample_maps(taken)
+            if self._measurement.nonfinite == "raise":
+                self._check_finite(plan, maps)
+            if self._plan is None:
+                plan.warn_of_wrong_fields(maps)
+            self._open([(plan.layer(unit), unit.theoretical) for unit in plan.units], shape)
+            self._routes = join_routes(self._routes, [[route.words] for route in plan.routes])
+            self._plan = plan
+            seen = prints(taken.measured, names)
+            groups = self._numbering.add(names)
+            for entry, found in zip(self._entries, maps, strict=True):
+                entry.sums.add(found.values.detach(), found.region, groups, seen)
+            self._num_seen += len(taken)
         self._num_batches += 1
 
     def merge(self, other: ERFAccumulator) -> None:
@@ -171,18 +170,21 @@ class ERFAccumulator:
         if not filled:
             return
         for header in headers:
-            check_same(filled[0], header)
-        self._open_from(filled[0])
+            _check_headers(filled[0], header)
+        self._open(*_units(filled[0]))
         self._routes = reduce(join_routes, [header["routes"] for header in headers])
-        numbers = [header["num_seen"] for header in headers]
-        before = sum(numbers[: distributed.rank_in(process_group)])
+        rank = distributed.rank_in(process_group)
+        before = sum(header["numbering"]["numbered"] for header in headers[:rank])
         for entry in self._entries:
             entry.sums.spread_over(self._size())
         self._entries = [
             replace(entry, sums=distributed.add_up(entry.sums.numbered_from(before), process_group))
             for entry in self._entries
         ]
-        self._num_seen = sum(numbers)
+        self._numbering = Numbering(self.groups)
+        for header in headers:
+            self._numbering.append(header["numbering"])
+        self._num_seen = sum(header["num_seen"] for header in headers)
 
     def compute(self, *, skip_dead: bool = False) -> list[ERFMap]:
         r"""
@@ -226,9 +228,8 @@ class ERFAccumulator:
         return {
             "header": json.dumps(self._header()),
             "sums": [item.sums.to("cpu", copy=True) for item in sums],
-            "counts": [item.counts.clone() for item in sums],
-            "dead": [item.dead.clone() for item in sums],
-            "offsets": [list(item.offset) for item in sums],
+            **{name: [getattr(item, name).clone() for item in sums] for name in BY_GROUP},
+            "offsets": [list(item.region.offset) for item in sums],
             "num_nonfinite": [item.num_nonfinite for item in sums],
         }
 
@@ -242,8 +243,8 @@ class ERFAccumulator:
         Raises:
             ValueError: The state is damaged, foreign, or of another measurement or version; nothing is changed.
         """
-        header, sums = read_state(state)
-        fresh = ERFAccumulator(self._measurement, self._batches, groups=self._groups, nonfinite=self._nonfinite)
+        header, sums = _read_state(state)
+        fresh = ERFAccumulator(self._measurement)
         fresh._add(header, sums)
         fresh._num_batches = header["num_batches"]
         vars(self).update(vars(fresh))
@@ -259,6 +260,7 @@ class ERFAccumulator:
             "input_shape": self._input_shape,
             "entries": entries,
             "routes": self._routes,
+            "numbering": self._numbering.header,
             "num_seen": self._num_seen,
             "num_batches": self._num_batches,
         }
@@ -266,36 +268,28 @@ class ERFAccumulator:
         return plain
 
     def _add(self, header: dict[str, Any], sums: list[GroupSums]) -> None:
-        check_same(self._header(), header)
+        _check_headers(self._header(), header)
         if not sums:
             return
-        self._open_from(header)
+        self._open(*_units(header))
         self._routes = join_routes(self._routes, header["routes"])
         for entry, other in zip(self._entries, sums, strict=True):
-            entry.sums.merge(other.numbered_from(self._num_seen))
+            entry.sums.merge(other.numbered_from(self._numbering.numbered))
+        self._numbering.append(header["numbering"])
         self._num_seen += header["num_seen"]
 
-    def _open_from(self, header: dict[str, Any]) -> None:
-        units = [
-            (
-                entry["layer"],
-                entry["theoretical"] and TheoreticalReceptiveField.from_dict(entry["theoretical"]),
-            )
-            for entry in header["entries"]
-        ]
-        self._open(units, tuple(header["input_shape"]))
-
-    def _open(self, units: list[Unit], shape: tuple[int, ...]) -> None:
-        """Makes room for the units' sums, where there is none yet."""
-        if self._entries:
-            check_units([(entry.layer, entry.theoretical) for entry in self._entries], units)
-            return
-        device = model_device(self._measurement.network.modules)
-        self._input_shape = shape
-        self._entries = [
-            Entry(layer, theoretical, GroupSums.empty(self._groups, len(shape) - 1, device))
-            for layer, theoretical in units
-        ]
+    def _open(self, units: list[tuple[str, TheoreticalReceptiveField | None]], shape: tuple[int, ...]) -> None:
+        """Makes room for the units' sums where there is none yet; refuses those of another model's units."""
+        device = self._measurement.network.device
+        entries = [Entry(*unit, GroupSums.empty(self.groups, len(shape) - 1, device)) for unit in units]
+        for ours, theirs in zip(self._entries, entries, strict=bool(self._entries)):
+            if ours.theoretical != theirs.theoretical:
+                raise ValueError(
+                    f"The sums so far are not of this model: they are those of {ours.words}, not of {theirs.words}. "
+                    "Load a state, or merge, only into an accumulator of the model it comes from."
+                )
+        if not self._entries:
+            self._input_shape, self._entries = shape, entries
 
     def _size(self) -> tuple[int, ...]:
         assert self._input_shape is not None
@@ -316,6 +310,8 @@ class ERFAccumulator:
                 "helps after a normalisation over the channels). What is rounded has no gradient at all."
             )
         recipe = self._recipe | {"input_shape": list(self._input_shape or ()), "route": route}
+        if self._measurement.get_groups is not None:
+            recipe["num_images"] = len(self._numbering.images)
         return ERFMap.from_sums(
             sums, size=self._size(), layer=entry.layer, theoretical=entry.theoretical, recipe=recipe
         )
@@ -327,13 +323,62 @@ class ERFAccumulator:
                 "needs inputs of one size: resize or crop them, or measure each size by itself."
             )
 
-    def _check_finite(self, targets: list[Target], maps: list[SampleMaps]) -> None:
-        for target, found in zip(targets, maps, strict=True):
+    def _check_finite(self, plan: Plan, maps: list[SampleMaps]) -> None:
+        for unit, found in zip(plan.units, maps, strict=True):
             bad = int((~finite_samples(found.values)).sum())
             if bad:
-                layer = self._measurement.network.layers[target.place].name
                 raise FloatingPointError(
-                    f"Batch {self._num_batches}: the gradient of layer {layer!r} is not finite for {bad} of "
+                    f"Batch {self._num_batches}: the gradient of layer {plan.layer(unit)!r} is not finite for {bad} of "
                     f"{len(found.values)} samples; look for NaN or inf in the inputs, or pass "
                     'nonfinite="skip" to leave such samples out and count them.'
                 )
+
+
+def _check_headers(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Refuses sums that do not belong together; a side without samples yet has no size and no units to compare."""
+    check_same({"version": ours["version"], **ours["recipe"]}, {"version": theirs["version"], **theirs["recipe"]})
+    if ours["entries"] and theirs["entries"]:
+        seen = ("input_shape", "theoretical receptive fields")
+        check_same(*(dict(zip(seen, (side["input_shape"], side["entries"]), strict=True)) for side in (ours, theirs)))
+
+
+def _units(header: dict[str, Any]) -> tuple[list[tuple[str, TheoreticalReceptiveField | None]], tuple[int, ...]]:
+    """The units of a header, and the shape of its inputs."""
+    read = TheoreticalReceptiveField.from_dict
+    entries = [(entry["layer"], entry["theoretical"] and read(entry["theoretical"])) for entry in header["entries"]]
+    return entries, tuple(header["input_shape"])
+
+
+def _read_state(state: dict[str, Any]) -> tuple[dict[str, Any], list[GroupSums]]:
+    """The header and the sums of a state; refuses one that is foreign or of another version."""
+    try:
+        header = json.loads(state["header"])
+        version = header["version"]
+        if version == 2:
+            header, state = _as_version_3(header, state)
+        elif version != STATE_VERSION:
+            raise ValueError(
+                f"it has version {version!r}, this captum-erf reads version {STATE_VERSION}; use the captum-erf that "
+                "wrote it, or measure again"
+            )
+        columns = [state[key] for key in ("sums", *BY_GROUP, "offsets", "num_nonfinite")]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"This is no state of an ERFAccumulator: {error!r}.") from error
+    return header, [
+        GroupSums(
+            sums.clone(),
+            *(counts.clone(), dead.clone(), squares.clone(), seen.clone()),
+            Region(tuple(offset), tuple(sums.shape[1:])),
+            nonfinite,
+        )
+        for sums, counts, dead, squares, seen, offset, nonfinite in zip(*columns, strict=True)
+    ]
+
+
+def _as_version_3(header: dict[str, Any], state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A state of version 2, which numbered samples alone and did not know them again."""
+    squares = [torch.full(counts.shape, math.nan, dtype=torch.float64) for counts in state["counts"]]
+    unknown = {"squares": squares, "prints": list(map(torch.zeros_like, state["counts"]))}
+    numbering = {"numbered": header["num_seen"], "images": {}}
+    recipe = header["recipe"] | {"get_groups": None}
+    return header | {"version": STATE_VERSION, "numbering": numbering, "recipe": recipe}, state | unknown

@@ -76,7 +76,7 @@ def _check_target(target_error: float, accumulator: ERFAccumulator) -> None:
         )
     if accumulator.magnitude == "signed":
         raise ValueError(
-            'target_error is about the radius that holds half of the map, and with magnitude="signed" the map has '
+            'target_error is about the box that holds half of the map, and with magnitude="signed" the map has '
             "negative values; pass max_samples instead, or another magnitude."
         )
     if distributed.in_job():
@@ -93,8 +93,6 @@ def _precise_enough(accumulator: ERFAccumulator, target_error: float) -> bool:
 
 
 def relative_error(field: ERFMap) -> float:
-    """Standard error of the radius that holds half of the mass, over that radius."""
-    radius, error = field.estimate(lambda found: found.radius_mass().radius(0.5))
-    if error == 0:
-        return 0.0
-    return error / radius if error and radius else float("inf")
+    """Standard error of the side of the box that holds half of the mass, over that side."""
+    side, error = field.estimate(lambda found: found.radius_mass().diameter(0.5))
+    return inf if error is None else float(error / side)

@@ -54,12 +54,12 @@ def add_up(sums: GroupSums, group: Any = None) -> GroupSums:
     """The sums over all ranks, which must cover the same region."""
     device = _device(group)
     groups = len(sums.counts)
-    numbers = torch.cat([sums.counts, sums.dead, torch.tensor([sums.num_nonfinite])]).to(device)
-    total = sums.sums.to(device, copy=True)
-    dist.all_reduce(total, group=group)
-    dist.all_reduce(numbers, group=group)
-    counts, dead, nonfinite = torch.split(numbers.cpu(), [groups, groups, 1])
-    return GroupSums(total.to(sums.sums.device), counts, dead, sums.offset, int(nonfinite))
+    numbers = torch.cat([sums.counts, sums.dead, sums.prints, torch.tensor([sums.num_nonfinite])]).to(device)
+    total, squares = sums.sums.to(device, copy=True), sums.squares.to(device, copy=True)
+    for tensor in (total, numbers, squares):
+        dist.all_reduce(tensor, group=group)
+    counts, dead, prints, nonfinite = torch.split(numbers.cpu(), [groups, groups, groups, 1])
+    return GroupSums(total.to(sums.sums.device), counts, dead, squares.cpu(), prints, sums.region, int(nonfinite))
 
 
 def _device(group: Any) -> torch.device:

@@ -1,69 +1,162 @@
-"""Batches: the inputs and additional arguments that a data loader's item holds."""
+"""Batches: what goes into the network, and how it is taken from a data loader's items."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from captum._utils.common import _format_additional_forward_args
 from torch import Tensor
-
-from .layers import is_batch
 
 
 @dataclass(frozen=True)
-class Batches:
-    """How a batch is read; ``additional_forward_args`` may be a function of the batch."""
+class Batch:
+    """
+    Inputs and further arguments of the network, and which of the inputs the map is of.
 
-    get_inputs: Callable[[Any], Any] | None = None
-    additional_forward_args: Any = None
-    input_index: int = 0
+    Tensors as long as the measured input hold one entry for each sample, as in Captum.
 
-    def read(
-        self, batch: Any, device: torch.device | None, limit: int | None
-    ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """Inputs and arguments on the model's device, at most ``limit`` samples of them."""
-        inputs = self._inputs(batch)
-        given = self.additional_forward_args
-        arguments = _format_additional_forward_args(given(batch) if callable(given) else given) or ()
-        samples = len(inputs[self.input_index])
-        taken = samples if limit is None else min(limit, samples)
-        return (
-            tuple(_place(item, samples, taken, device) for item in inputs),
-            tuple(_place(item, samples, taken, device) for item in arguments),
+    Examples::
+
+        >>> batch = Batch((torch.ones(4, 3, 8, 8),), (torch.arange(4), "fast"))
+        >>> len(batch), batch.size, batch.sample(2).arguments
+        (4, (8, 8), (tensor([2]), 'fast'))
+        >>> longer = batch.sample().with_measured(torch.ones(6, 3, 16, 16))
+        >>> len(longer), longer.size, longer.arguments[0].shape
+        (6, (16, 16), torch.Size([6]))
+    """
+
+    inputs: tuple[Any, ...]
+    arguments: tuple[Any, ...] = ()
+    index: int | None = 0
+
+    @property
+    def place(self) -> int:
+        """The measured input's place among the inputs; where that is not said, the first tensor's."""
+        places = [self.index] if self.index is not None else range(len(self.inputs))
+        return next((place for place in places if isinstance(self.inputs[place], Tensor)), 0)
+
+    @property
+    def measured(self) -> Tensor:
+        """The input that the map is of, ``(N, C_in, *size)``."""
+        measured: Tensor = self.inputs[self.place]
+        return measured
+
+    def image(self, num_axes: int) -> Tensor:
+        """The input over which a grid lies: the measured one; where that is not said, one with as many axes."""
+        if self.index is not None:
+            return self.measured
+        return min(self.floating, key=lambda item: (item.ndim != num_axes, item.ndim < 3))
+
+    @property
+    def floating(self) -> list[Tensor]:
+        """The inputs that can have a gradient."""
+        tensors = [item for item in self.inputs if isinstance(item, Tensor)]
+        return [tensor for tensor in tensors if tensor.is_floating_point() or tensor.is_complex()]
+
+    def differentiable(self) -> Batch:
+        """The batch itself; refuses one in which no input can have a gradient."""
+        if not self.floating:
+            raise TypeError("No input is a floating-point tensor; pass the embedded or normalised inputs as floats.")
+        return self
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Spatial shape of the measured input."""
+        return tuple(self.measured.shape[2:])
+
+    @property
+    def everything(self) -> tuple[Any, ...]:
+        """Inputs and further arguments, in the network's order."""
+        return (*self.inputs, *self.arguments)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the measured input is all that the network takes."""
+        return len(self.inputs) == 1 and not self.arguments
+
+    @property
+    def shapes(self) -> tuple[Any, ...]:
+        """What differs where the network may run otherwise: shapes but for the batch's length, and all else given."""
+        return tuple(
+            (item.shape[1:] if self._is_batch(item) else item.shape, item.dtype)
+            if isinstance(item, Tensor)
+            else repr(item)
+            for item in self.everything
         )
 
-    def _inputs(self, batch: Any) -> tuple[Any, ...]:
-        if self.get_inputs is not None:
-            found = self.get_inputs(batch)
-        else:
-            found = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
-        inputs = tuple(found) if isinstance(found, (tuple, list)) else (found,)
-        if not 0 <= self.input_index < len(inputs):
-            raise IndexError(f"input_index is {self.input_index}, but a batch has {len(inputs)} inputs.")
-        measured = inputs[self.input_index]
+    def __len__(self) -> int:
+        return len(self.measured) if isinstance(self.measured, Tensor) and self.measured.ndim else 1
+
+    def sample(self, number: int = 0) -> Batch:
+        """A batch of one of the samples, the network's to change."""
+        return self.map(lambda item: item[number : number + 1].detach().clone() if self._is_batch(item) else item)
+
+    def head(self, count: int) -> Batch:
+        """The first samples."""
+        return self.map(lambda item: item[:count] if self._is_batch(item) else item)
+
+    def to(self, device: torch.device | None) -> Batch:
+        """The batch on a device; None leaves it where it is."""
+        return self.map(lambda item: item.to(device) if isinstance(item, Tensor) and device is not None else item)
+
+    def with_measured(self, measured: Tensor) -> Batch:
+        """Another measured input; of a batch of one sample, all else is repeated to its length."""
+        longer = self
+        if len(self) == 1:
+            longer = self.map(
+                lambda item: item.expand(len(measured), *item.shape[1:]) if self._is_batch(item) else item
+            )
+        inputs = list(longer.inputs)
+        inputs[self.place] = measured
+        return replace(longer, inputs=tuple(inputs))
+
+    def map(self, change: Callable[[Any], Any]) -> Batch:
+        """The batch with every input and argument changed."""
+        return replace(self, inputs=tuple(map(change, self.inputs)), arguments=tuple(map(change, self.arguments)))
+
+    def checked(self) -> Batch:
+        """The batch itself; refuses inputs that no map can be of."""
+        if self.index is not None and not 0 <= self.index < len(self.inputs):
+            raise IndexError(f"input_index is {self.index}, but a batch has {len(self.inputs)} inputs.")
+        measured = self.inputs[self.place]
         if not isinstance(measured, Tensor):
             raise TypeError(
-                "A batch must be a tensor, or a tuple or list whose first item is one; got a "
-                f"{type(batch).__name__} in which the inputs are a {type(measured).__name__}. Pass get_inputs=, such "
-                "as get_inputs=lambda batch: batch['image']."
+                "A batch must be a tensor, or a tuple or list whose first item is one; here the inputs are a "
+                f"{type(measured).__name__}. Pass get_inputs=, such as get_inputs=lambda batch: batch['image']."
             )
-        if not 3 <= measured.ndim <= 5:
+        if not 3 <= measured.ndim <= 5 or 0 in measured.shape[1:]:
             raise ValueError(
                 "Inputs must have shape (N, C_in, *size) with one to three spatial axes, got "
                 f"{tuple(measured.shape)}; add the batch or channel axis with unsqueeze."
             )
         if not measured.is_floating_point():
             raise TypeError(
-                f"Inputs must be floating point to have a gradient, got {measured.dtype}; scale images to floats first."
+                f"Inputs must be floating point to have a gradient, got {measured.dtype}; scale images to floats "
+                "first, pass the embedded tokens instead of their numbers."
             )
-        return inputs
+        return self
+
+    def _is_batch(self, item: Any) -> bool:
+        return isinstance(item, Tensor) and item.ndim > 0 and len(item) == len(self)
 
 
-def _place(item: Any, samples: int, taken: int, device: torch.device | None) -> Any:
-    if not isinstance(item, Tensor):
-        return item
-    cut = item[:taken] if is_batch(item, samples) else item
-    return cut if device is None else cut.to(device)
+def read_batch(
+    item: Any, get_inputs: Callable[[Any], Any] | None, additional_forward_args: Any, input_index: int
+) -> Batch:
+    """What a data loader's item holds; ``additional_forward_args`` may be a function of the item."""
+    if get_inputs is not None:
+        found = get_inputs(item)
+    else:
+        found = item[0] if isinstance(item, (tuple, list)) and item else item
+    given = additional_forward_args(item) if callable(additional_forward_args) else additional_forward_args
+    inputs = tuple(found) if isinstance(found, (tuple, list)) else (found,)
+    return Batch(inputs, as_arguments(given), input_index).checked()
+
+
+def as_arguments(given: Any) -> tuple[Any, ...]:
+    """Captum's ``additional_forward_args``: none, one, or a tuple of them."""
+    if given is None:
+        return ()
+    return given if isinstance(given, tuple) else (given,)

@@ -10,9 +10,12 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from ..names import named
+
 Layout = str | Callable[[Any], Tensor]
 
 
+@named("captum_erf.layouts.channels_last")
 def channels_last(output: Tensor) -> Tensor:
     r"""
     Reads ``(N, *grid, C)``, the layout of Swin or MaxViT blocks, as ``(N, C, *grid)``.
@@ -107,7 +110,7 @@ def check_axes(shape: Sequence[int], inputs: Sequence[int], layer: str) -> None:
         )
     if shape[0] != inputs[0]:
         raise ValueError(
-            f"Layer {layer!r} gives an output of shape {tuple(shape)} for {inputs[0]} samples: its first axis is "
+            f"Layer {layer!r} gives an output of shape {tuple(shape)} for {inputs[0]} sample(s): its first axis is "
             "not the batch. Pass a callable layout that makes it (N, C, *grid), or choose the layer around it."
         )
 

@@ -1,35 +1,96 @@
-"""Other tools' recipes, each giving the number that its tool publishes, so that new results can stand beside old ones.
-
-- ``LUO2016``: mean |dy/dx| and the threshold size of Luo et al., "Understanding the Effective Receptive Field in Deep
-  Convolutional Neural Networks", NeurIPS 2016, section 3.
-- ``REPLKNET``: the share of the input that a square must cover, of Ding et al., "Scaling Up Your Kernels to 31x31",
-  CVPR 2022, table 8.
-- ``OPENERF``: rectified gradients, with the share of their sum within Euclidean radii.
-- ``NEURAL_API``: the report of ``TNNet.EffectiveReceptiveFieldReport`` in CAI Neural API.
-- ``ENERGY``: squared gradients, of which the variance analysis of Luo et al. speaks.
-"""
+"""What other tools' recipes share: to measure as the tool does, and a report of its numbers."""
 
 from __future__ import annotations
 
+import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from torch import Tensor
+import numpy as np
 from torch.nn import Module
 
 from ..attribution import EffectiveReceptiveField
 from ..erfmap import ERFMap
-from ..measurement.recipe import plain
+from ..names import plain
+from ..text import times
 from .draws import aggregate_draws
-from .reports import (
-    EnergyReport,
-    LuoReport,
-    NeuralAPIReport,
-    OpenERFReport,
-    ProtocolReport,
-    RepLKNetReport,
-)
+
+WIDTH = 20  # of the labels in reports
+
+
+@dataclass(frozen=True, repr=False)
+class ProtocolReport(ABC):
+    """What all reports tell: the layer, the size of the input, and over how much the map is a mean."""
+
+    protocol: ClassVar[str]
+    source: ClassVar[str]
+
+    layer: str
+    input_size: tuple[int, ...]
+    num_samples: int
+    num_draws: int | None
+
+    @classmethod
+    def of(cls, field: ERFMap) -> Self:
+        """The report of a field."""
+        facts: dict[str, Any] = {
+            "layer": field.layer,
+            "input_size": field.groups.size,
+            "num_samples": field.num_samples,
+            "num_draws": field.recipe.get("draws"),
+        }
+        return cls(**facts, **cls._describe(field), **cls._numbers(field))
+
+    @classmethod
+    def _numbers(cls, field: ERFMap) -> dict[str, Any]:
+        """What is measured, and the standard error of each number of which the report has one."""
+        values, errors = field.estimate(cls._measure)
+        numbers = {key: _frozen(value) for key, value in values.items()}
+        wanted = {item.name for item in fields(cls)}
+        for key in [key for key in values if f"{key}_se" in wanted]:
+            unknown = tuple(None for _ in numbers[key]) if isinstance(numbers[key], tuple) else None
+            numbers[f"{key}_se"] = unknown if errors[key] is None else _frozen(errors[key])
+        return numbers
+
+    @staticmethod
+    def _measure(field: ERFMap) -> dict[str, Any]:
+        """The numbers that hang on the samples."""
+        return {}
+
+    @staticmethod
+    def _describe(field: ERFMap) -> dict[str, Any]:
+        """All else that the report tells."""
+        return {}
+
+    @abstractmethod
+    def _lines(self) -> list[str]: ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers as JSON has them: lists in place of tuples."""
+        row: dict[str, Any] = json.loads(json.dumps({"protocol": self.protocol} | asdict(self)))
+        return row
+
+    def __repr__(self) -> str:
+        draws = "" if self.num_draws is None else f", {self.num_draws} draws of weights"
+        title = f"{self.protocol} ({self.source}), layer {self.layer!r}"
+        return "\n".join([title, f"  {self.num_samples} samples of {times(self.input_size)}{draws}", *self._lines()])
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(np.asarray(value).tolist()) if np.ndim(value) else value
+
+
+def known_trf(field: ERFMap) -> tuple[int, ...] | None:
+    """Size of the theoretical field; None where it is global or only known in part."""
+    trf = field.theoretical
+    return trf.size if trf is not None and trf.is_known else None
+
+
+def trf_words(size: tuple[int, ...] | None) -> str:
+    return "global, or only known in part" if size is None else f"{times(size)} px"
+
 
 R = TypeVar("R", bound=ProtocolReport)
 
@@ -40,7 +101,7 @@ class Protocol(Generic[R]):
     A named way to measure a field and to put it into numbers.
 
     Attributes:
-        name (str): Its name in this module.
+        name (str): Its name in :mod:`captum_erf.protocols`.
         settings (Mapping): Keywords of ``EffectiveReceptiveField.aggregate`` that it fixes.
         central (bool): Whether it is about the centre unit alone, and measures around the middle of the input.
 
@@ -55,10 +116,13 @@ class Protocol(Generic[R]):
         5
     """
 
-    name: str
     settings: Mapping[str, Any]
     report_type: type[R]
     central: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.report_type.protocol
 
     def aggregate(
         self,
@@ -84,13 +148,12 @@ class Protocol(Generic[R]):
             TypeError: ``erf`` is neither of the two.
         """
         fixed = {*self.settings, "neuron_selector", *(("position",) if self.central else ())}
-        clashing = sorted(fixed & options.keys())
-        if clashing:
+        for option in sorted(fixed & options.keys()):
             raise ValueError(
-                f"{self.name} fixes {clashing[0]}; drop {clashing[0]}=, or call erf.aggregate, which leaves it open."
+                f"{self.name} fixes {option}; drop {option}=, or call erf.aggregate, which leaves it open."
             )
         if isinstance(erf, EffectiveReceptiveField):
-            field = erf.aggregate(dataloader, **self.settings, **options)
+            field = erf.aggregate(dataloader, **self.settings, **self._position(erf), **options)
         elif callable(erf) and not isinstance(erf, Module):
             field = aggregate_draws(erf, dataloader, **self.settings, **options)
         else:
@@ -115,15 +178,13 @@ class Protocol(Generic[R]):
             ValueError: The field was measured otherwise.
         """
         recipe = {"channel": None, "magnitude": "abs", "neuron_selector": None} | field.recipe
-        wanted = {key: plain(value) for key, value in self.settings.items()} | {"neuron_selector": None}
-        different = [key for key, value in wanted.items() if recipe[key] != value]
-        if different:
-            key = different[0]
-            raise ValueError(
-                f"{self.name} needs {key} {wanted[key]!r}, this field was measured with {recipe[key]!r}; measure it "
-                f"with protocols.{self.name}.aggregate(erf, dataloader)."
-            )
-        center = None if field.grid is None else tuple(length // 2 for length in field.grid)
+        for key, wanted in {**self.settings, "neuron_selector": None}.items():
+            if recipe[key] != plain(wanted):
+                raise ValueError(
+                    f"{self.name} needs {key} {plain(wanted)!r}, this field was measured with {recipe[key]!r}; measure "
+                    f"it with protocols.{self.name}.aggregate(erf, dataloader)."
+                )
+        center = None if field.grid is None else self._unit(field.grid, field.recipe)
         if self.central and field.position != center:
             raise ValueError(
                 f"{self.name} is about the centre unit {center}, this field is that of unit {field.position}; measure "
@@ -131,31 +192,13 @@ class Protocol(Generic[R]):
             )
         return self.report_type.of(field)
 
+    def _position(self, erf: EffectiveReceptiveField) -> dict[str, Any]:
+        """The ``position`` that the protocol asks for, where that is not the centre."""
+        return {}
+
+    def _unit(self, grid: tuple[int, ...], recipe: Mapping[str, Any]) -> tuple[int, ...]:
+        """The unit that it is about, where it is about one."""
+        return tuple(length // 2 for length in grid)
+
     def __repr__(self) -> str:
         return f"protocols.{self.name}"
-
-
-def relu_sum(values: Tensor) -> Tensor:
-    """Sum over channels of the rectified values of a unit ``(N, C)``."""
-    return values.relu().sum(1)
-
-
-def channel_mean(values: Tensor) -> Tensor:
-    """Mean over channels of the values of a unit ``(N, C)``."""
-    return values.mean(1)
-
-
-def rectified_mean(gradient: Tensor) -> Tensor:
-    """Positive part of the mean over input channels of a gradient ``(N, C_in, *size)``."""
-    return gradient.mean(1).clamp_min(0)
-
-
-LUO2016 = Protocol("LUO2016", {"magnitude": "abs"}, LuoReport)
-REPLKNET = Protocol("REPLKNET", {"channel": relu_sum, "magnitude": "positive"}, RepLKNetReport, central=True)
-OPENERF = Protocol("OPENERF", {"channel": channel_mean, "magnitude": rectified_mean}, OpenERFReport, central=True)
-NEURAL_API = Protocol("NEURAL_API", {"channel": 0, "magnitude": "abs"}, NeuralAPIReport, central=True)
-ENERGY = Protocol("ENERGY", {"magnitude": "square"}, EnergyReport)
-
-PROTOCOLS: dict[str, Protocol[Any]] = {
-    protocol.name: protocol for protocol in (LUO2016, REPLKNET, OPENERF, NEURAL_API, ENERGY)
-}

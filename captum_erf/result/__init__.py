@@ -1,0 +1,1 @@
+"""The mean map: sums by group and jackknife, its numbers, and the one table from which they are all printed."""

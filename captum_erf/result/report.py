@@ -1,130 +1,132 @@
-"""What a person reads of a result: a row of a table, and a report."""
+"""What a person reads of a result: a report of one map, a table of many, and notes on what misleads in them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from collections.abc import Sequence
+from typing import Any
 
 from .. import summaries
-from ..summaries.arrays import times
-from .jackknife import delete_a_group
+from ..text import box_size, columns, line, merged, number, place, times
+from .mean_map import MeanMap
+from .statistics import ANGLE, LEAST_R2, R2, RATIO, SIGMA, STATISTICS, Row, Statistic
 
-if TYPE_CHECKING:
-    from ..erfmap import ERFMap
-
-Number = float | list[float] | None
 MAGNITUDE_WORDS = {
     "abs": "mean |dy/dx|",
     "square": "mean (dy/dx)²",
     "positive": "mean of positive dy/dx",
     "signed": "mean dy/dx",
 }
+CENTER_WORDS = {
+    "theoretical": "onto which the unit projects",
+    "measured": "measured: the middle of the box that holds half of the map",
+    "mixed": "measured where the theoretical field does not tell it",
+    "input": "the middle of the input",
+}
+LEAST_CELLS = 4  # strides in a theoretical field from which on one cell is little of it
 
 
-def summary(field: ERFMap) -> dict[str, Any]:
-    """One row of a table, see :meth:`ERFMap.summary`."""
-    trf = field.theoretical
-    measured = _measure(field)
-    rest = [_measure(other) for other in field.leave_one_out()]
-    row: dict[str, Any] = {
-        "layer": field.layer,
-        "position": _plain(field.position),
-        "grid": _plain(field.grid),
-        "input_size": _plain(field.values.shape),
-        "num_samples": field.num_samples,
-        "num_dead": field.num_dead,
-        "stride": None if trf is None else _plain(trf.stride),
-        "trf_size": None if trf is None else _plain(trf.size),
-        "outside": trf and trf.outside,
-        "center": _plain(field.center),
-        "center_source": field.center_source,
-    }
-    for key, value in measured.items():
-        row[key] = value
-        row[f"{key}_se"] = _standard_error(
-            value, [other[key] for other in rest], turn=180 if key == "gaussian_angle" else 0
-        )
-    return row
-
-
-def _measure(field: ERFMap) -> dict[str, Number]:
-    """Every measured number of the summary; None where the map has none."""
-    mass = _or_none(field.radius_mass)
-    fit = _or_none(field.gaussian_fit)
-    diameters = {f"diameter_{percent}": mass and mass.diameter(percent / 100) for percent in (50, 90, 95)}
-    return {
-        **diameters,
-        "gaussian_sigma": fit and [float(sigma) for sigma in fit.sigmas],
-        "gaussian_angle": fit and fit.angle,
-        "gaussian_r2": fit and fit.r2,
-        "threshold_size": _or_none(field.threshold_size),
-        "effective_pixels": _or_none(field.effective_pixels),
-        "erf_to_trf": _ratio(diameters["diameter_95"], field),
-    }
-
-
-def _ratio(diameter: float | None, field: ERFMap) -> float | None:
-    trf = field.theoretical
-    return diameter / max(trf.size) if diameter is not None and trf is not None and trf.is_known else None
-
-
-def _or_none(compute: Callable[[], Any]) -> Any:
-    try:
-        return compute()
-    except ValueError:
-        return None
-
-
-def _standard_error(value: Number, rest: Sequence[Number], turn: float) -> Number:
-    if value is None or any(other is None for other in rest):
-        return None
-    if isinstance(value, list):
-        columns = np.array(rest).reshape(len(rest), len(value)).T
-        errors = [delete_a_group(column.tolist()) for column in columns]
-        return None if None in errors else [error for error in errors if error is not None]
-    estimates = np.array(rest, dtype=float)
-    if turn:
-        estimates = value + (estimates - value + turn / 2) % turn - turn / 2
-    return delete_a_group(estimates.tolist())
-
-
-def _plain(values: Sequence[float] | None) -> list[float] | None:
-    return None if values is None else [value.item() if isinstance(value, np.generic) else value for value in values]
-
-
-def text(field: ERFMap) -> str:
-    """A readable report of everything that was measured."""
-    row = summary(field)
+def text(field: MeanMap, row: Row) -> str:
+    """A readable report of a map with that summary."""
     lines = [_title(field), _samples(field), "", *_geometry(field), ""]
-    for percent in (50, 90, 95):
-        lines.append(_line(f"{percent} % of the mass", f"{_with_error(row, f'diameter_{percent}')} px square"))
-    lines.append(_line("ERF / TRF", _with_error(row, "erf_to_trf", 2)))
-    lines.append(_line("Gaussian sigma", f"{_with_error(row, 'gaussian_sigma')} px" + _angle(row)))
-    lines.append(_line("Gaussian R²", _with_error(row, "gaussian_r2", 3)))
-    shapes = _or_none(field.compare_shapes)
-    if shapes:
-        lines.append(_line("shape", summaries.describe_shapes(shapes)))
-    lines.append(_line("threshold size", f"{_with_error(row, 'threshold_size')} px (above 4.55 % of the centre)"))
-    lines.append(_line("effective pixels", _with_error(row, "effective_pixels", 0)))
-    return "\n".join(lines)
+    for statistic in STATISTICS:
+        if statistic.label:
+            lines.append(line(statistic.label, _number(statistic, field, row)))
+        if statistic is R2 and (shapes := _shapes(field)):
+            lines.append(line("shape", shapes))
+    return "\n".join([*lines, "", *(f"  {note}" for note in [error_words(field), *notes(field, row)])])
 
 
-def _title(field: ERFMap) -> str:
+def _number(statistic: Statistic, field: MeanMap, row: Row) -> str:
+    words = f"{statistic.words(row)}{statistic.unit}"
+    if statistic is SIGMA and row[SIGMA.key] is None:
+        return "none" if row[R2.key] is None else "none that fits"
+    if statistic is SIGMA and row[ANGLE.key] is not None:
+        sigmas = number(field.gaussian_fit().sigmas.tolist())
+        return f"{words} ({sigmas} px at {ANGLE.words(row, error=False)}{ANGLE.unit})"
+    if statistic is RATIO and (inside := _side_inside(field)) is not None:
+        return f"{words}; {row['diameter_95'] / inside:.2f} of the {inside} px of the TRF that lie inside the input"
+    return words
+
+
+def _side_inside(field: MeanMap) -> int | None:
+    """The longest side of the part of the theoretical field that lies inside the input, where that is not all of it."""
+    trf = field.theoretical
+    if trf is None or not trf.is_known or not trf.outside:
+        return None
+    axes = zip(trf.lower, trf.upper, field.groups.size, strict=True)
+    inside = max(min(upper, length) - max(lower, 0) for lower, upper, length in axes)
+    return inside if inside > 0 else None
+
+
+def _shapes(field: MeanMap) -> str:
+    try:
+        return summaries.describe_shapes(field.compare_shapes())
+    except summaries.UndefinedStatistic:
+        return ""
+
+
+def error_words(field: MeanMap) -> str:
+    """Over what the standard errors run, and how wide an interval is."""
+    groups = sum(field.groups.counts > 0)
+    if groups < 2:
+        return "No standard errors: all samples are in one group."
+    from scipy.special import stdtrit
+
+    return (
+        f"± one standard error over {independent_words(field.recipe, field.num_samples)}, in {groups} groups; a 95 % "
+        f"interval is {stdtrit(groups - 1, 0.975):.2f} of them to both sides."
+    )
+
+
+def independent_words(recipe: dict[str, Any], samples: int) -> str:
+    """What is taken as independent: samples, or the images that ``get_groups`` has named."""
+    images = recipe.get("num_images")
+    if images is None:
+        return str(recipe.get("error_over", f"{samples} samples"))
+    return f"{images} image{'s' * (images != 1)} ({samples} samples)"
+
+
+def notes(field: MeanMap, row: Row) -> list[str]:
+    """What misleads in the numbers of this map."""
+    trf, found = field.theoretical, []
+    if row[SIGMA.key] is None and row[R2.key] is not None:
+        reason = f"R² {R2.words(row)}" if row[R2.key] < LEAST_R2 else "its error exceeds it"
+        found.append(f"No Gaussian describes this map ({reason}), so that it has no sigma.")
+    if trf is None or row["diameter_90"] is None:
+        return found
+    cell = max(trf.stride)
+    if trf.is_known and row["diameter_90"] <= cell and max(trf.size) >= LEAST_CELLS * cell:
+        found.append(
+            f"90 % of the map lies in one cell of {cell:g} px, far within the theoretical field: that is the map of a "
+            "shortcut. Blocks that add nothing to it, such as those whose last norm starts at zero, do not show."
+        )
+    if trf.is_global and row[SIGMA.key] is not None and row[SIGMA.key] < cell < row["diameter_90"] / 2:
+        found.append(
+            f"The Gaussian fits the unit's own patch of {cell:g} px; what the unit sees of the rest of the input is "
+            "in its background."
+        )
+    return found
+
+
+def _title(field: MeanMap) -> str:
     unit = "" if field.position is None else f", unit {field.position} of {times(field.grid or ())}"
     return f"Effective receptive field of layer {field.layer!r}{unit}"
 
 
-def _samples(field: ERFMap) -> str:
-    recipe = field.recipe
-    words = MAGNITUDE_WORDS.get(recipe.get("magnitude", "abs"), f"magnitude {recipe.get('magnitude')}")
+def _samples(field: MeanMap) -> str:
     left_out = f", {field.num_nonfinite} not finite and left out" if field.num_nonfinite else ""
     samples = f"{field.num_samples} sample" + "s" * (field.num_samples != 1)
     return (
-        f"  {words} over {samples} of {times(field.values.shape)} ({field.num_dead} dead{left_out}); "
-        f"{channel_words(recipe)}"
+        f"  {magnitude_words(field.recipe)} over {samples} of {times(field.groups.size)} ({field.num_dead} dead"
+        f"{left_out}); {channel_words(field.recipe)}"
     )
+
+
+def magnitude_words(recipe: dict[str, Any]) -> str:
+    """What the map is a mean of."""
+    magnitude = recipe.get("magnitude", "abs")
+    words = MAGNITUDE_WORDS.get(magnitude, f"magnitude {magnitude}")
+    return f"{words}, each sample over its own sum," if recipe.get("normalize") else words
 
 
 def channel_words(recipe: dict[str, Any]) -> str:
@@ -137,47 +139,44 @@ def channel_words(recipe: dict[str, Any]) -> str:
     return "all channels with random signs" if channel == "random" else f"channel {channel}"
 
 
-def _geometry(field: ERFMap) -> list[str]:
+def _geometry(field: MeanMap) -> list[str]:
     trf = field.theoretical
-    center = f"({', '.join(f'{value:g}' for value in field.center)}), the middle of the {_source(field)}"
+    source = CENTER_WORDS.get(field.center_source, "the middle of the unit's grid cell")
+    center = line("unit centre", f"{place(field.center, '.4g')}, {source}")
     if trf is None:
-        return [_line("unit centre", center)]
+        return [center]
     if trf.is_global:
         size = "global: every input position can influence the unit"
     elif trf.is_clipped:
-        size = f"at least {times(trf.size)} px; the network takes no other input size"
+        size = f"{box_size(trf)} px; the network takes no other input size"
     else:
-        size = f"{times(trf.size)} px, {100 * (trf.outside or 0):.1f} % of it outside the input"
-    return [
-        _line("theoretical field", size),
-        _line("stride", f"{times(trf.stride)} px"),
-        _line("unit centre", center),
-    ]
+        size = f"{box_size(trf)} px, {100 * (trf.outside or 0):.1f} % of it outside the input"
+    return [line("theoretical field", size), line("stride", f"{times(trf.stride)} px"), center]
 
 
-def _source(field: ERFMap) -> str:
-    return {"theoretical": "theoretical field", "input": "input"}.get(field.center_source, "unit's grid cell")
+def table(fields: Sequence[MeanMap], rows: Sequence[Row], labels: Sequence[Sequence[str]] = ()) -> str:
+    """
+    One line for each map, lengths in input pixels, with standard errors.
+
+    Args:
+        fields (sequence of MeanMap), rows (sequence of dict): The maps and their summaries.
+        labels (sequence): Headings of further columns in front, and then for each map what stands in them.
+    """
+    shown = [statistic for statistic in STATISTICS if statistic.heading]
+    before = labels or [[]] * (len(fields) + 1)
+    lines = [[*before[0], "layer", "grid", "stride", "TRF", *[statistic.heading for statistic in shown], "outside"]]
+    for field, row, label in zip(fields, rows, before[1:], strict=True):
+        numbers = [statistic.words(row, error=statistic.heading_error) for statistic in shown]
+        cells = ["-" if cell == "none" else cell for cell in [*_place(field), *numbers, _outside(field)]]
+        lines.append([*label, field.layer or "the network", *cells])
+    return columns(lines, left=1 + len(before[0]))
 
 
-def _line(label: str, value: str) -> str:
-    return f"  {label:<18} {value}"
+def _place(field: MeanMap) -> list[str]:
+    trf = field.theoretical
+    return ["-"] * 3 if trf is None else [times(trf.grid), merged(trf.stride), box_size(trf, short=True)]
 
 
-def _with_error(row: dict[str, Any], key: str, digits: int = 1) -> str:
-    return number(row[key], row[f"{key}_se"], digits)
-
-
-def number(value: Number, error: Number, digits: int = 1) -> str:
-    """A number, or numbers, with the standard error: ``31.0 ± 0.8``."""
-    if value is None:
-        return "none"
-    if isinstance(value, list):
-        errors = error if isinstance(error, list) else [None] * len(value)
-        return ", ".join(number(one, its, digits) for one, its in zip(value, errors, strict=True))
-    assert not isinstance(error, list)
-    return f"{value:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
-
-
-def _angle(row: dict[str, Any]) -> str:
-    angle = row["gaussian_angle"]
-    return "" if angle is None else f" at {angle:.0f}°"
+def _outside(field: MeanMap) -> str:
+    trf = field.theoretical
+    return "-" if trf is None or trf.outside is None or trf.is_global else f"{100 * trf.outside:.1f} %"

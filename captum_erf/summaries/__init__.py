@@ -1,27 +1,28 @@
 """Numbers that summarise a map, as pure functions on an array and a centre."""
 
+from .arrays import UndefinedStatistic
+from .mass import RadiusMass, equivalent_width, extent, radius_mass, tail_ratio
 from .shapes import GaussianFit, ShapeFit, compare_shapes, describe_shapes, gaussian_fit
-from .sizes import (
-    Moments,
-    RadiusMass,
-    effective_pixels,
-    moments,
-    radius_mass,
-    square_share,
-    threshold_size,
-)
+from .sizes import Moments, effective_pixels, moments, square_share, threshold_size
+from .stepped import SteppedRadiusMass, stepped_radius_mass
 
 __all__ = [
     "GaussianFit",
     "Moments",
     "RadiusMass",
     "ShapeFit",
+    "SteppedRadiusMass",
+    "UndefinedStatistic",
     "compare_shapes",
     "describe_shapes",
     "effective_pixels",
+    "equivalent_width",
+    "extent",
     "gaussian_fit",
     "moments",
     "radius_mass",
     "square_share",
+    "stepped_radius_mass",
+    "tail_ratio",
     "threshold_size",
 ]

@@ -5,11 +5,17 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..text import listed
+
 FloatArray = NDArray[np.float64]
 
 
+class UndefinedStatistic(ValueError):
+    """A number that a map does not have: a share of a map with negative values, a fit to a constant one."""
+
+
 def as_map(values: ArrayLike) -> FloatArray:
-    """The values as float64; a ValueError says why they are not a map."""
+    """The values as float64; an error says why they are not a map."""
     array = np.asarray(values, dtype=np.float64)
     if not 1 <= array.ndim <= 3 or array.size == 0:
         raise ValueError(f"got an array of shape {array.shape}; expected a map with 1, 2 or 3 non-empty axes")
@@ -23,15 +29,15 @@ def as_map(values: ArrayLike) -> FloatArray:
 
 
 def as_mass_map(values: ArrayLike) -> FloatArray:
-    """The values as float64, divided by the largest; a ValueError says why their sum has no shares."""
+    """The values as float64, divided by the largest; an error says why their sum has no shares."""
     array = as_map(values)
     if array.min() < 0:
-        raise ValueError(
+        raise UndefinedStatistic(
             f"got a map with negative values (lowest {array.min():.3g}), whose sum has no shares; "
             "expected values of at least 0: aggregate with magnitude='abs'"
         )
     if array.max() == 0:
-        raise ValueError(
+        raise UndefinedStatistic(
             "got a map that is zero everywhere: every sample is dead; expected a unit that "
             "depends on the input: choose another channel, position or layer"
         )
@@ -39,7 +45,7 @@ def as_mass_map(values: ArrayLike) -> FloatArray:
 
 
 def as_position(position: Iterable[float], num_dims: int) -> FloatArray:
-    """The position as float64, to a billionth of a pixel; a ValueError if it does not suit the map."""
+    """The position as float64, to a billionth of a pixel; an error if it does not suit the map."""
     array = np.array(list(position), dtype=np.float64)
     if array.shape != (num_dims,) or not np.isfinite(array).all():
         raise ValueError(f"got center {array.tolist()}; expected {num_dims} finite pixel positions, one per axis")
@@ -53,16 +59,6 @@ def offsets(shape: Sequence[int], position: Iterable[float], block: Iterable[int
         for length, middle, side in zip(shape, position, block, strict=True)
     ]
     return list(np.ix_(*lines))
-
-
-def listed(numbers: FloatArray) -> str:
-    """The numbers to four digits, with commas."""
-    return ", ".join(f"{number:.4g}" for number in numbers)
-
-
-def times(lengths: Iterable[float]) -> str:
-    """Lengths as ``224 x 224``."""
-    return " x ".join(f"{length:g}" for length in lengths)
 
 
 class Ellipse:

@@ -8,19 +8,22 @@ the iteration runs over the ellipse alone (variable projection: Golub and Pereyr
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, reduce
 from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import Ellipse, FloatArray, as_map, as_position, listed, offsets
+from ..text import listed
+from .arrays import Ellipse, FloatArray, UndefinedStatistic, as_map, as_position, offsets
 from .profiles import DISC, GAUSSIAN, GENERALISED, LAPLACE, LORENTZIAN, Family, beta_of
 
 LOG_WIDTHS = np.log([0.1, 1e6])  # pixels; narrower peaks look the same on the grid, wider ones like parabolas
 EXACT = 1e-12  # share of the variance that counts as none, so that fewer parameters win a tie
 SLAB = 16384  # pixels worked on at a time, few enough to stay in the processor's cache
+
+Part = tuple[slice, ...]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -36,7 +39,7 @@ class ShapeFit(Ellipse):
         covariance (ndarray): Of shape ``(D, D)``, in squared pixels: the ellipse where rho is 1. Only for the
             Gaussian is it the covariance of the shape itself.
         beta (float or None): Exponent of the generalised Gaussian; None for the other families.
-        r2 (float): Share of the map's variance over pixels that the fit explains.
+        r2 (float): Share of the variance over pixels, of the map or of a part of it, that the fit explains.
         aic (float): Akaike's n log(RSS / n) + 2 k for n pixels and k free parameters. As neighbouring pixels are
             not independent, differences rank the families but are no odds.
         sigmas (ndarray): Square roots of the covariance's eigenvalues in pixels, largest first.
@@ -63,10 +66,15 @@ class ShapeFit(Ellipse):
 
 
 class GaussianFit(ShapeFit):
-    """The :class:`ShapeFit` of ``background + amplitude * exp(-rho^2 / 2)``."""
+    """The :class:`ShapeFit` of ``background + amplitude * exp(-rho^2 / 2)``; ``sigma`` is one number for its width."""
+
+    @property
+    def sigma(self) -> float:
+        """Geometric mean of the sigmas, in pixels: unlike the largest one it does not grow with noise."""
+        return float(np.prod(self.sigmas) ** (1 / len(self.sigmas)))
 
 
-def gaussian_fit(values: ArrayLike, center: Sequence[float] | None = None) -> GaussianFit:
+def gaussian_fit(values: ArrayLike, center: Sequence[float] | None = None, within: Part | None = None) -> GaussianFit:
     """
     Fits a rotated Gaussian on a constant background to all pixels of a map, by least squares.
 
@@ -74,12 +82,15 @@ def gaussian_fit(values: ArrayLike, center: Sequence[float] | None = None) -> Ga
         values (array): Map with 1, 2 or 3 axes.
         center (sequence of float, optional): Pixel position per axis to try as a start, beside those found in
             the map. The mean stays free.
+        within (tuple of slices, optional): Part of the map over which R^2 is taken, one slice with a start and a stop
+            for each axis, so that it does not hang on how much empty input lies around. The fit is to all pixels.
 
     Returns:
         *GaussianFit*, in pixels and units of the map. A peak in one pixel gets a width of 0.1 to 0.2.
 
     Raises:
-        ValueError: The map is constant, not finite, or has too few pixels.
+        UndefinedStatistic: The map is constant or has too few pixels.
+        ValueError: It is not finite.
 
     Examples::
 
@@ -89,10 +100,12 @@ def gaussian_fit(values: ArrayLike, center: Sequence[float] | None = None) -> Ga
         (array([5., 3.]), 0.5, 1.0)
     """
     levels = _levels(values)
-    return GaussianFit(**vars(_minimise(levels, GAUSSIAN, _start(levels, center)).report()))
+    return GaussianFit(**vars(_minimise(levels, GAUSSIAN, _start(levels, center)).report(within)))
 
 
-def compare_shapes(values: ArrayLike, center: Sequence[float] | None = None) -> list[ShapeFit]:
+def compare_shapes(
+    values: ArrayLike, center: Sequence[float] | None = None, within: Part | None = None
+) -> list[ShapeFit]:
     """
     Fits five radial families to all pixels of a map and ranks them by Akaike's criterion.
 
@@ -110,12 +123,14 @@ def compare_shapes(values: ArrayLike, center: Sequence[float] | None = None) -> 
         values (array): Map with 1, 2 or 3 axes.
         center (sequence of float, optional): Pixel position per axis to try as a start, beside those found in
             the map.
+        within (tuple of slices, optional): Part of the map over which R^2 is taken, as in :func:`gaussian_fit`.
 
     Returns:
         *list* of **ShapeFit**, the best (lowest ``aic``) first; the Gaussian's is that of :func:`gaussian_fit`.
 
     Raises:
-        ValueError: The map is constant, not finite, or has too few pixels.
+        UndefinedStatistic: The map is constant or has too few pixels.
+        ValueError: It is not finite.
 
     Examples::
 
@@ -134,8 +149,8 @@ def compare_shapes(values: ArrayLike, center: Sequence[float] | None = None) -> 
     generalised = _minimise(levels, GENERALISED, np.append(near.params, np.log(beta)))
     if gaussian.is_near_border:
         rivals = _again(levels, rivals, generalised.params[:-1])
-    fits = [solution.report() for solution in (*rivals, generalised)]
-    return sorted([GaussianFit(**vars(gaussian.report())), *fits], key=lambda fit: fit.aic)
+    fits = [solution.report(within) for solution in (*rivals, generalised)]
+    return sorted([GaussianFit(**vars(gaussian.report(within))), *fits], key=lambda fit: fit.aic)
 
 
 def describe_shapes(fits: Sequence[ShapeFit]) -> str:
@@ -161,13 +176,13 @@ def _levels(values: ArrayLike) -> list[_Level]:
     array = as_map(values)
     num_params = 3 + array.ndim + array.ndim * (array.ndim + 1) // 2
     if min(array.shape) < 3 or array.size <= num_params:
-        raise ValueError(
+        raise UndefinedStatistic(
             f"got a map of shape {array.shape}; expected at least 3 pixels along every axis and more than "
             f"{num_params} in all: fit a larger map, or squeeze its short axes"
         )
     mean, height = float(array.mean()), float(np.ptp(array))
     if height <= 1e-12 * np.abs(array).max():
-        raise ValueError(
+        raise UndefinedStatistic(
             f"got a map that is {mean:.6g} everywhere; expected a peak to fit: a constant map has no shape "
             "(global average pooling of a linear model makes one)"
         )
@@ -325,7 +340,18 @@ class _Solution:
         mean, width = self.params[: len(shape)], np.exp(self.params[len(shape) : 2 * len(shape)])
         return bool((np.minimum(mean, shape - 1 - mean) < width).any())
 
-    def report(self) -> ShapeFit:
+    def r2(self, within: Part | None, background: float, amplitude: float) -> float:
+        """Share of the variance over a part of the map that the fit to all of it explains."""
+        level = self.problem.level
+        lines = within or [slice(0, length) for length in level.values.shape]
+        part, moved = replace(level, values=level.values[tuple(lines)]), self.params.copy()
+        moved[: len(lines)] -= [line.start for line in lines]
+        gram = replace(self.problem, level=part).products(moved)[:3, :3]
+        residual = np.array([-background, -amplitude, 1.0])
+        variance = gram[2, 2] - gram[0, 2] ** 2 / gram[0, 0]
+        return 1 - max(float(residual @ gram @ residual / variance), EXACT) if variance > 0 else 0.0
+
+    def report(self, within: Part | None) -> ShapeFit:
         """In pixels and in units of the map."""
         params, level, family = self.params, self.problem.level, self.problem.family
         num_dims, num_pixels = level.values.ndim, level.values.size
@@ -341,7 +367,7 @@ class _Solution:
             mean=params[:num_dims],
             covariance=inverse.T @ inverse,
             beta=beta_of(params[-1]) if family is GENERALISED else None,
-            r2=1 - unexplained,
+            r2=self.r2(within, background, amplitude),
             aic=float(num_pixels * (log_rss - np.log(num_pixels)) + 2 * (len(params) + 2)),
         )
 

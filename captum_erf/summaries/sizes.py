@@ -1,128 +1,19 @@
-"""Numbers that summarise a map, as pure functions on an array and a centre.
+"""Moments of a map, and sizes that other papers report, as pure functions on an array and a centre.
 
-Box mass, moments, the fits of :mod:`captum_erf.fits`, and the sizes that other papers report: the threshold
-size of Luo et al. (NeurIPS 2016) and the square share of Ding et al. (RepLKNet, CVPR 2022). Positions are in
-pixels, one per axis of the array; 0 is the middle of the first pixel.
+These are the threshold size of Luo et al. (NeurIPS 2016) and the square share of Ding et al. (RepLKNet, CVPR 2022).
+Positions are in pixels, one per axis of the array; 0 is the middle of the first pixel.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 from itertools import product
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import Ellipse, FloatArray, as_mass_map, as_position, listed, offsets
-from .shapes import GaussianFit, ShapeFit, compare_shapes, describe_shapes, gaussian_fit
-
-__all__ = [
-    "GaussianFit",
-    "Moments",
-    "RadiusMass",
-    "ShapeFit",
-    "compare_shapes",
-    "describe_shapes",
-    "effective_pixels",
-    "gaussian_fit",
-    "moments",
-    "radius_mass",
-    "square_share",
-    "threshold_size",
-]
-
-METRICS = {"chebyshev": 1, "euclidean": 2}  # the power of the distance that is whole on half pixels
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class RadiusMass:
-    """
-    The share of a map's sum within each distance of a centre.
-
-    Attributes:
-        radii (ndarray): Every distance that occurs between the centre and a pixel, ascending, in pixels.
-        mass (ndarray): Share of the sum within each of these distances; the last is 1.
-        beyond (ndarray): Share outside each, added up from the outside so that faint tails are not rounded off.
-        metric (str): ``"chebyshev"`` (half the side of a box) or ``"euclidean"``.
-    """
-
-    radii: FloatArray
-    mass: FloatArray
-    beyond: FloatArray
-    metric: str
-
-    def radius(self, share: float) -> float:
-        """
-        The smallest distance that occurs and holds at least a share of the sum.
-
-        Args:
-            share (float): Above 0 and up to 1. Shares are compared to a billionth, for the rounding of sums.
-
-        Returns:
-            *float*, in pixels.
-
-        Raises:
-            ValueError: The share is out of bounds.
-        """
-        if not 0 < share <= 1:
-            raise ValueError(f"got share {share}; expected a share of the map's sum, above 0 and up to 1")
-        return float(self.radii[np.argmax(self.beyond <= (1 - share) * (1 + 1e-9))])
-
-    def diameter(self, share: float) -> float:
-        """The side in pixels of the box (Euclidean: the width of the disc) of :meth:`radius`: 2 radius + 1."""
-        return 2 * self.radius(share) + 1
-
-    def __repr__(self) -> str:
-        widths = ", ".join(f"{share:.0%} within {self.diameter(share):.4g} px" for share in (0.5, 0.9, 0.95))
-        return f"RadiusMass({self.metric}: {widths})"
-
-
-def radius_mass(values: ArrayLike, center: Sequence[float], metric: str = "chebyshev") -> RadiusMass:
-    """
-    Gives the share of a map's sum within each distance of a centre.
-
-    Args:
-        values (array): Map with 1, 2 or 3 axes, no value below 0.
-        center (sequence of float): Pixel position per axis; it may lie outside the map.
-        metric (str): ``"chebyshev"``, comparable with the box of a theoretical receptive field, or ``"euclidean"``.
-
-    Returns:
-        *RadiusMass* with the distances and shares.
-
-    Raises:
-        ValueError: The map is zero everywhere, has negative or non-finite values, or does not suit the centre.
-
-    Examples::
-
-        >>> curve = radius_mass([[0, 1, 0], [1, 4, 1], [0, 1, 0]], (1, 1))
-        >>> curve.radii, curve.mass
-        (array([0., 1.]), array([0.5, 1. ]))
-        >>> curve
-        RadiusMass(chebyshev: 50% within 1 px, 90% within 3 px, 95% within 3 px)
-    """
-    if metric not in METRICS:
-        raise ValueError(f"got metric {metric!r}; expected 'chebyshev' or 'euclidean'")
-    weights = as_mass_map(values)
-    radii, sums = _shells(weights, as_position(center, weights.ndim), metric)
-    outward, inward = np.cumsum(sums), np.cumsum(sums[::-1])[::-1]
-    mass = np.append(outward[:-1] / outward[-1], 1.0)
-    return RadiusMass(radii, mass, np.append(inward[1:], 0.0) / inward[0], metric)
-
-
-def _shells(weights: FloatArray, center: FloatArray, metric: str) -> tuple[FloatArray, FloatArray]:
-    """The distances that occur, ascending, and the sum at each; on half pixels they are counted, not sorted."""
-    power = METRICS[metric]
-    steps = [np.abs(2 * distance) ** power for distance in offsets(weights.shape, center, [1] * weights.ndim)]
-    keys = reduce(np.add if metric == "euclidean" else np.maximum, steps)
-    lowest = keys.min()
-    if (2 * center % 1 == 0).all() and np.ptp(keys) < 8 * keys.size:
-        index = (keys - lowest).astype(np.int64)
-        distinct = np.flatnonzero(np.bincount(index.ravel())) + lowest
-        sums = np.bincount(index.ravel(), weights.ravel())[(distinct - lowest).astype(np.int64)]
-    else:
-        distinct, index = np.unique(keys.round(9), return_inverse=True)
-        sums = np.bincount(index.ravel(), weights.ravel())
-    return distinct ** (1 / power) / 2, np.asarray(sums, dtype=np.float64)
+from ..text import listed
+from .arrays import Ellipse, FloatArray, as_mass_map, as_position, offsets
+from .mass import radius_mass
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -174,22 +65,45 @@ def moments(values: ArrayLike) -> Moments:
     return Moments(centroid, covariance)
 
 
-def threshold_size(values: ArrayLike, center: Sequence[float], level: float = 1 - 0.9545) -> float:
+def margins(values: FloatArray) -> list[FloatArray]:
+    """Sums of a map along all axes but one, axis by axis."""
+    axes = range(values.ndim)
+    return [values.sum(tuple(other for other in axes if other != axis)) for axis in axes]
+
+
+def second_moments(values: FloatArray, center: Sequence[float]) -> FloatArray:
+    """Mean squared distance from a centre along each axis."""
+    lines = zip(margins(values), center, strict=True)
+    sums = [(line * np.square(np.arange(len(line)) - middle)).sum() for line, middle in lines]
+    return np.asarray(np.array(sums) / values.sum())
+
+
+def threshold_size(
+    values: ArrayLike,
+    center: Sequence[float],
+    level: float = 1 - 0.9545,
+    cell: Sequence[float] | None = None,
+) -> float:
     """
     Gives the side of a box of as many pixels as exceed a level of the centre's value (Luo et al., 2016, section 3).
+
+    It hangs on one pixel: with another pixel of the same stride's cell as the centre it may be half as large again.
+    A mean over that cell is steadier.
 
     Args:
         values (array): Map with 1, 2 or 3 axes, no value below 0.
         center (sequence of float): Pixel position per axis. Its value is that of the nearest pixel of the map,
             the largest where several are equally near.
         level (float): Share of the centre's value that a pixel must exceed, from 0 to below 1.
+        cell (sequence of float, optional): Sides of a box around the centre, such as the layer's stride: the centre's
+            value is then the mean over the pixels whose middles lie in it.
 
     Returns:
         *float*, the D-th root of the number of pixels. Where the centre's value is 0, all pixels above 0 count.
 
     Raises:
-        ValueError: The level is out of bounds, or the map is zero everywhere, has negative or non-finite values, or
-            does not suit the centre.
+        UndefinedStatistic: The map is zero everywhere or has negative values.
+        ValueError: The level is out of bounds, or the map or centre is not finite or of another size.
 
     Examples::
 
@@ -199,17 +113,32 @@ def threshold_size(values: ArrayLike, center: Sequence[float], level: float = 1 
     if not 0 <= level < 1:
         raise ValueError(f"got level {level}; expected a share of the centre's value, from 0 to below 1")
     weights = as_mass_map(values)
-    nearest = [
-        {int(np.clip(pixel, 0, length - 1)) for pixel in (np.ceil(middle - 0.5), np.floor(middle + 0.5))}
-        for middle, length in zip(as_position(center, weights.ndim), weights.shape, strict=True)
-    ]
-    reference = max(weights[pixel] for pixel in product(*nearest))
+    position = as_position(center, weights.ndim)
+    reference = _nearest(weights, position) if cell is None else _mean_over(weights, position, cell)
     return float(np.count_nonzero(weights > level * reference) ** (1 / weights.ndim))
+
+
+def _nearest(weights: FloatArray, position: FloatArray) -> float:
+    """The value of the pixel nearest to a position, the largest where several are equally near."""
+    nearest = [
+        np.unique(np.clip([np.ceil(middle - 0.5), np.floor(middle + 0.5)], 0, length - 1).astype(int)).tolist()
+        for middle, length in zip(position, weights.shape, strict=True)
+    ]
+    return float(max(weights[pixel] for pixel in product(*nearest)))
+
+
+def _mean_over(weights: FloatArray, position: FloatArray, cell: Sequence[float]) -> float:
+    """The mean of the pixels whose middles lie in a box around a position; one pixel at least along each axis."""
+    lines = []
+    for middle, side, length in zip(position, cell, weights.shape, strict=True):
+        first = int(np.clip(np.ceil(middle - side / 2), 0, length - 1))
+        lines.append(slice(first, max(first, int(np.ceil(middle + side / 2)) - 1) + 1))
+    return float(weights[tuple(lines)].mean())
 
 
 def square_share(values: ArrayLike, center: Sequence[float], share: float) -> tuple[float, float]:
     """
-    Gives the smallest square around a centre that holds at least a share of a map (Ding et al., 2022).
+    Gives the smallest square around a centre that holds at least a share of a map (after Ding et al., 2022).
 
     Args:
         values (array): Map with 1, 2 or 3 axes, no value below 0.
@@ -217,24 +146,26 @@ def square_share(values: ArrayLike, center: Sequence[float], share: float) -> tu
         share (float): Share of the map's sum; Ding et al. report 0.2, 0.3, 0.5 and 0.99.
 
     Returns:
-        *tuple* ``(side, share of the input)``: the side in pixels, :meth:`RadiusMass.diameter`, and the pixels of the
-        input within the square over all its pixels. While the square lies inside the input that is side^D over
-        the number of pixels; it is never above 1.
+        *tuple* ``(side, share of the input)``: the side in pixels, ``radius_mass(values, center).diameter(share)``,
+        and how much of the input lies within the square: side^D over the number of pixels while the square lies inside
+        the input, and never above 1.
 
     Raises:
-        ValueError: The share is out of bounds, or the map is zero everywhere, has negative or non-finite values,
-            or does not suit the centre.
+        UndefinedStatistic: The map is zero everywhere or has negative values.
+        ValueError: The share is out of bounds, or the map or centre is not finite or of another size.
 
     Examples::
 
-        >>> square_share([[0, 1, 0, 0], [1, 4, 1, 0], [0, 1, 0, 0]], (1, 1), 0.99)
-        (3.0, 0.75)
+        >>> square_share([[0, 1, 0, 0], [1, 4, 1, 0], [0, 1, 0, 0]], (1, 1), 0.5)
+        (1.0, 0.08333333333333333)
     """
-    weights = as_mass_map(values)
-    radius = radius_mass(weights, center).radius(share)
-    distances = offsets(weights.shape, as_position(center, weights.ndim), [1] * weights.ndim)
-    inside = [np.count_nonzero(np.abs(distance) <= radius + 1e-9) for distance in distances]
-    return 2 * radius + 1, float(np.prod(inside) / weights.size)
+    box = radius_mass(values, center).box(share)
+    lengths = np.shape(values)
+    inside = [
+        max(min(upper, length - 0.5) - max(lower, -0.5), 0.0)
+        for (lower, upper), length in zip(box, lengths, strict=True)
+    ]
+    return box[0][1] - box[0][0], float(np.prod(inside) / np.prod(lengths))
 
 
 def effective_pixels(values: ArrayLike) -> float:

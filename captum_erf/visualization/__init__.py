@@ -1,5 +1,9 @@
-"""Figures: a map with its theoretical field, all layers of a network side by side, and the course of an error."""
+"""Figures: of one map, over a photograph, of many layers, of several models, and the course of an error."""
 
-from .figures import convergence, plot, plot_layers
+from .convergence import convergence
+from .many_maps import plot_layers
+from .one_map import plot
+from .overlay import overlay
+from .several_models import plot_models
 
-__all__ = ["convergence", "plot", "plot_layers"]
+__all__ = ["convergence", "overlay", "plot", "plot_layers", "plot_models"]

@@ -3,6 +3,7 @@
 import itertools
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 
 from captum_erf import EffectiveReceptiveField, ERFMap, protocols
 from captum_erf.protocols import ENERGY, LUO2016, NEURAL_API, OPENERF, PROTOCOLS, REPLKNET
+from captum_erf.result.sums import Groups
 
 SIZES = {"even": (36, 36), "odd": (33, 33), "oblong": (28, 44)}
 
@@ -86,15 +88,14 @@ def synthetic(values, protocol):
         "NEURAL_API": {"channel": 0},
         "ENERGY": {"magnitude": "square"},
     }
-    return ERFMap(np.asarray(values, dtype=float), 1, 0, "layer", None, settings[protocol.name])
+    return ERFMap(Groups.of(np.asarray([values], dtype=float)), "layer", None, settings[protocol.name])
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_one_live_sample_gives_numbers_without_errors(name):
     """Without its group the map is zero."""
     sums = np.stack([np.eye(9), np.zeros((9, 9))])
-    groups = {"group_sums": sums, "group_counts": np.ones(2, int), "group_offset": (0, 0)}
-    field = replace(synthetic(sums.mean(0), PROTOCOLS[name]), num_samples=2, **groups)
+    field = replace(synthetic(sums.mean(0), PROTOCOLS[name]), groups=Groups.of(sums))
     report = PROTOCOLS[name].report(field)
     assert "±" not in repr(report)
     json.dumps(report.to_dict(), allow_nan=False)
@@ -219,7 +220,7 @@ def test_openerf_finds_sigmas_along_the_axes_of_a_gaussian():
 
 def test_openerf_of_a_constant_map_has_shares_and_no_gaussian():
     report = OPENERF.report(synthetic(np.ones((20, 20)), OPENERF))
-    assert (report.sigmas, report.r2) == ((None, None), None)
+    assert (report.sigmas, report.r2) == (None, None)
     assert report.shares[-1] == 1.0
 
 
@@ -356,6 +357,14 @@ def test_report_takes_a_field_measured_alike_without_the_protocol():
     assert NEURAL_API.report(erf.aggregate([images], channel=0)).num_samples == 2
     with pytest.raises(ValueError, match="NEURAL_API needs channel 0, this field was measured with None"):
         NEURAL_API.report(erf.aggregate([images]))
+
+
+def test_files_of_version_0_1_name_the_functions_of_their_protocol():
+    field = ERFMap.load(Path(__file__).parents[1] / "fixtures" / "resnet18-layer1-0.1.npz")
+    assert field.recipe["channel"] == "captum_erf.protocols.channel_mean"
+    assert OPENERF.report(field).num_samples == 4
+    with pytest.raises(ValueError, match="REPLKNET needs channel"):
+        REPLKNET.report(field)
 
 
 def test_report_refuses_another_unit():

@@ -47,9 +47,9 @@ def test_study_errors_are_over_draws(groups):
     for draw, batch in enumerate(inputs):
         net = random_network().float()[:3]
         sums[draw % groups] += 4 * plain_map(net, batch[:1])
-    np.testing.assert_allclose(field.group_sums.sum((1, 2)), sums.sum((1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(field.groups.sums.sum((1, 2)), sums.sum((1, 2)), rtol=1e-5)
     counts = [4 * len(range(group, 12, groups)) for group in range(groups)]
-    assert field.group_counts.tolist() == counts
+    assert field.groups.counts.tolist() == counts
     value, error = field.estimate(lambda field: field.values.sum())
     rest = np.array([(sums.sum() - sums[g].sum()) / (48 - counts[g]) for g in range(groups)])
     assert value == pytest.approx(sums.sum() / 48, rel=1e-5)

@@ -1,0 +1,134 @@
+"""Periods: by how much an input must grow for a layer's grid to grow by whole units, with boxes that move along.
+
+A canvas that is longer by whole periods shows what lies outside the input: there the same unit stands further from the
+ends. Common periods are tried first, then those that strides measured between two units suggest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .bisection import Guess, bisect
+from .canvas import LOWER, UPPER, Bound, Canvas, Test
+from .probing import Prober, Refused
+
+COMMON = (64, 448, 192, 320, 960, 256)  # pixels: multiples of common strides, patches and attention windows
+FIRST_GROWTH, LARGEST_GROWTH = 3.5, 7  # of a canvas, in lengths of the input
+LEAST_GROWTH = 320  # pixels beyond a small input in which the far taps of dilated kernels are looked for
+MAX_TERM = 8  # of a stride as a fraction; with larger ones growth is even by rounding alone
+
+
+class Period(NamedTuple):
+    """With every ``pixels`` of input the grid grows by ``units``, and a unit's box moves along."""
+
+    pixels: int
+    units: int
+
+
+NO_PERIOD = Period(0, 0)
+
+
+class Canvases:
+    """The canvases of one axis: as long as the input or longer, and across the axis as thin as the network takes."""
+
+    def __init__(self, prober: Prober, axis: int, width: int) -> None:
+        self.prober, self.axis, self.width = prober, axis, width
+        self.length = prober.size[axis]
+        self.made: dict[int, Canvas] = {}
+
+    def __getitem__(self, length: int) -> Canvas:
+        """The canvas of a length."""
+        if length not in self.made:
+            size = [min(self.width, other) for other in self.prober.size]
+            size[self.axis] = length
+            self.made[length] = Canvas(self.prober, self.axis, size, self.made.get(self.length))
+        return self.made[length]
+
+    def repeats(self, pixels: int, growth: float) -> int:
+        """How often ``pixels`` are added for the input to grow by ``growth``, as far as the limit on area allows."""
+        thickness = math.prod(min(self.width, n) for axis, n in enumerate(self.prober.size) if axis != self.axis)
+        room = self.prober.area_limit // thickness - self.length
+        largest = max(LARGEST_GROWTH * self.length, 2 * pixels)
+        return int(min(math.ceil(min(growth, largest) / pixels), room // pixels))
+
+
+class PeriodSearch:
+    """Finds the periods of the layers whose grid grows evenly with the input."""
+
+    def __init__(self, canvases: Canvases, own: Canvas, grid: list[int]) -> None:
+        self.canvases, self.own, self.grid = canvases, own, grid
+        self.found: dict[int, Period] = {}
+        self.fixed: set[int] = set()
+
+    def run(self, growth: float) -> dict[int, Period]:
+        """The periods, layer by layer; canvases first grow by ``growth`` pixels, and more where that shows nothing."""
+        waiting = set(range(len(self.grid)))
+        for pixels in self._likely_pixels(waiting):
+            covered = self._try(pixels, growth, waiting)
+            self._try(pixels, math.inf, covered)
+            waiting -= self.found.keys() | self.fixed
+        return self.found
+
+    def _likely_pixels(self, waiting: Collection[int]) -> Iterator[int]:
+        """Common periods, and those of strides measured between two units, the most common one first."""
+        yield COMMON[0]
+        ends = {layer: (Bound(layer, UPPER, 0), Bound(layer, UPPER, self.grid[layer] // 2)) for layer in waiting}
+        bisect(self.own, [end for pair in ends.values() for end in pair], Guess())
+        strides = {
+            Fraction(self.own.bracket(last)[0] - self.own.bracket(first)[0], last.unit)
+            for first, last in ends.values()
+            if last.unit and not self.own.is_beyond(last)
+        }
+        yield from sorted((2 * stride.numerator for stride in strides if stride > 0), reverse=True)
+        yield from COMMON[1:]
+
+    def _try(self, pixels: int, growth: float, layers: set[int]) -> set[int]:
+        """Tries a period on a longer canvas; returns the layers of which all units see the canvas's end."""
+        length = self.canvases.length
+        repeats = self.canvases.repeats(pixels, max(growth, 2 * pixels, length, LEAST_GROWTH))
+        if not layers or not repeats:
+            return set()
+        canvas = self.canvases[length + repeats * pixels]
+        start = 1 if math.isinf(growth) else min(pixels // 2, canvas.length - pixels)
+        near, further = Test(LOWER, start), Test(LOWER, start + pixels)
+        far_end = [Test(UPPER, canvas.length - start + 1)] if growth else []
+        try:
+            canvas.test({near, further, *far_end, *canvas.tests_beyond.values()}, layers)
+        except Refused:
+            return set()
+        for layer in layers:
+            units, rest = divmod(canvas.grid[layer] - self.grid[layer], repeats)
+            if units == rest == 0:
+                self.fixed.add(layer)
+            reached = canvas.units_reached(layer, near), canvas.units_reached(layer, further)
+            if not rest and _is_plausible(pixels, units) and _moves(*reached, units):
+                self.found[layer] = Period(pixels, units)
+            else:
+                self.found.pop(layer, None)
+        return {layer for layer in layers & self.found.keys() if canvas.units_reached(layer, near).all()}
+
+
+def _is_plausible(pixels: int, units: int) -> bool:
+    """Rules out growth that looks even only by rounding."""
+    ratio = Fraction(pixels, max(units, 1)).as_integer_ratio()
+    return units > 1 and (1 in ratio or max(ratio) <= MAX_TERM)
+
+
+def _moves(before: NDArray[np.bool_], after: NDArray[np.bool_], units: int) -> bool:
+    """Whether NaN that reaches one period further reaches the units that lie as many further.
+
+    Some units may see no input at all, and some, near an end or by shifted windows, other parts of it: it is enough
+    that all, their number or the furthest has moved on.
+    """
+    ends = [int(np.flatnonzero(reached).max(initial=0)) for reached in (before, after)]
+    return (
+        np.array_equal(after[units:], before[:-units])
+        or int(after.sum()) - int(before.sum()) == units
+        or ends[1] - ends[0] == units
+    )

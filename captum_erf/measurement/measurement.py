@@ -1,0 +1,107 @@
+"""A measurement: which units of which network are looked at, and all that their sums depend on, but the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor
+
+from ..network.batch import Batch, read_batch
+from ..network.guards import gradients_enabled, unchanged
+from ..network.network import Network
+from ..network.units import (
+    Channel,
+    NeuronSelector,
+    Position,
+    check_position,
+    make_reader,
+)
+from .memo import Memo
+from .sample_maps import Magnitude, check_magnitude
+
+
+class Keywords(TypedDict, total=False):
+    """The keywords that ``aggregate``, ``sweep`` and ``accumulator`` share, as :class:`Measurement` has them."""
+
+    channel: Channel
+    neuron_selector: NeuronSelector | None
+    magnitude: Magnitude
+    additional_forward_args: Any
+    get_inputs: Callable[[Any], Any] | None
+    get_groups: Callable[[Any], Iterable[Hashable]] | None
+    input_index: int
+    window: str | bool
+    autocast: torch.dtype | None
+    eval_mode: bool
+    nonfinite: str
+    groups: int
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """
+    The network, its units, and the settings of ``EffectiveReceptiveField.aggregate``; refuses what makes no sense.
+
+    ``memo`` keeps what setting up has found out, for all measurements of one object.
+    """
+
+    network: Network
+    positions: Sequence[Position] = ("center",)
+    channel: Channel = None
+    neuron_selector: NeuronSelector | None = None
+    magnitude: Magnitude = "abs"
+    additional_forward_args: Any = None
+    get_inputs: Callable[[Any], Any] | None = None
+    get_groups: Callable[[Any], Iterable[Hashable]] | None = None
+    input_index: int = 0
+    window: str | bool = "auto"
+    autocast: torch.dtype | None = None
+    eval_mode: bool = True
+    nonfinite: str = "raise"
+    groups: int = 10
+    memo: Memo = field(default_factory=Memo, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_magnitude(self.magnitude)
+        make_reader(self.neuron_selector, "center", self.channel)
+        if self.window not in ("auto", False):
+            raise ValueError(f'window must be "auto" or False, got {self.window!r}.')
+        if self.autocast not in (None, torch.bfloat16, torch.float16):
+            raise ValueError(f"autocast must be None, torch.bfloat16 or torch.float16, got {self.autocast!r}.")
+        if isinstance(self.positions, str) or not self.positions:
+            raise ValueError(f'positions must name one unit or more, such as ("center",), got {self.positions!r}.')
+        object.__setattr__(self, "positions", tuple(check_position(position) for position in self.positions))
+        if isinstance(self.groups, bool) or not isinstance(self.groups, int):
+            raise TypeError(f"groups must be a whole number of groups of samples, such as 10, got {self.groups!r}.")
+        if self.groups < 1:
+            raise ValueError(f"groups must be 1 or more, got {self.groups}; 10 is the usual number for a jackknife.")
+        if self.nonfinite not in ("raise", "skip"):
+            raise ValueError(f'nonfinite must be "raise" or "skip", got {self.nonfinite!r}.')
+
+    def read(self, item: Any, limit: int | None = None) -> Batch:
+        """What a data loader's item holds, at most ``limit`` samples of it, on the network's device."""
+        batch = read_batch(item, self.get_inputs, self.additional_forward_args, self.input_index)
+        return (batch if limit is None else batch.head(limit)).to(self.network.device)
+
+    def names(self, item: Any, samples: int) -> list[str] | int:
+        """What ``get_groups`` names the images of a data loader's item, of its first samples; else their number."""
+        if self.get_groups is None:
+            return samples
+        found = self.get_groups(item)
+        names = [repr(name) for name in (found.tolist() if isinstance(found, Tensor) else found)]
+        if len(names) < samples:
+            raise ValueError(
+                f"get_groups gave {len(names)} names for {samples} samples; it must give one for each sample of a "
+                "batch, such as the file that a crop is of."
+            )
+        return names[:samples]
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Gradients are on, modules in the wanted mode; everything is as before afterwards."""
+        with gradients_enabled(), unchanged(self.network.modules, eval_mode=self.eval_mode):
+            yield

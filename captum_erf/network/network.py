@@ -1,0 +1,87 @@
+"""The network: what runs, which of its layers are read, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import Module
+
+from .layers import ForwardFunc, Layer, find_layers
+from .layouts import Layout
+from .reach import reachable
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+@dataclass(frozen=True)
+class Network:
+    """
+    A forward function with the layers of it that are read, and their layout.
+
+    Examples::
+
+        >>> from torch import nn
+        >>> network = Network.of(nn.Sequential(nn.Conv1d(1, 2, 3), nn.ReLU()), ["0", "1"])
+        >>> [layer.name for layer in network.layers], len(network.modules)
+        (['0', '1'], 3)
+        >>> network.only([1]).layers[0].module
+        ReLU()
+    """
+
+    forward_func: ForwardFunc
+    layers: tuple[Layer, ...]
+    layout: Layout = "channels_first"
+    device_ids: tuple[int, ...] | None = None
+    layer_input: bool = False
+
+    @classmethod
+    def of(
+        cls, forward_func: ForwardFunc, layers: Sequence[Module | str], *, call: int | None = None, **reading: Any
+    ) -> Network:
+        """The network with layers given as modules or names."""
+        return cls(forward_func, tuple(find_layers(forward_func, layers, call)), **reading)
+
+    def only(self, places: Sequence[int]) -> Network:
+        """The same network, of which only the layers at these places are read."""
+        return replace(self, layers=tuple(self.layers[place] for place in places))
+
+    @property
+    def modules(self) -> list[Module]:
+        """Every module that a forward pass can touch, as far as the forward function shows them."""
+        return reachable([self.forward_func, *(layer.module for layer in self.layers)])
+
+    @property
+    def device(self) -> torch.device | None:
+        """The device of the first parameter or buffer, None where there is none."""
+        return next((tensor.device for module in self.modules for tensor in _tensors(module)), None)
+
+    def settings(self) -> tuple[Any, ...]:
+        """What differs after a module or one of its settings has been changed."""
+        return tuple(
+            (id(module), type(module), *(item for item in vars(module).items() if _is_plain(item[1])))
+            for module in self.modules
+        )
+
+    def weights(self) -> tuple[Any, ...]:
+        """What differs after the weights have been changed."""
+        tensors = [tensor for module in self.modules for tensor in _tensors(module)]
+        return tuple((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors)
+
+    def mixes_samples(self) -> list[str]:
+        """Names of the kinds of normalisation that would mix the samples of a batch as they stand."""
+        norms = [module for module in self.modules if isinstance(module, BATCH_NORMS)]
+        return sorted({type(norm).__name__ for norm in norms if norm.training or norm.running_mean is None})
+
+
+def _tensors(module: Module) -> list[torch.Tensor]:
+    held = (*module._parameters.values(), *module._buffers.values())
+    return [tensor for tensor in held if tensor is not None]
+
+
+def _is_plain(setting: Any) -> bool:
+    parts = setting if isinstance(setting, tuple) else (setting,)
+    return all(part is None or isinstance(part, (int, float, str)) for part in parts)

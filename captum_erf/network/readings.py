@@ -1,0 +1,192 @@
+"""Readings: what one plain pass over one sample shows of a network's layers, before anything is measured.
+
+How often each layer is called, whether its output has a grid over the input, and whether its channels cancel. A
+channels-first reading is refused where it would be wrong: the shape settles it where only the last axes go with the
+input's by one stride. Where it does not, the network tells: of an input twice as long, the output's axes that grow are
+the grid.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import deque
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DataParallel
+from torch.utils._pytree import tree_map
+
+from .batch import Batch
+from .guards import Unseen, aside, same_attributes
+from .layers import Layer, quantised, unwrap
+from .layouts import apply_layout, channels_look_last, check_axes, fits_input
+from .network import Network
+from .passes import no_such_call, run, watch
+
+CANCELLATION = 1e-5  # a sum's share of its terms' sizes that counts as rounding
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a layer hands over for one sample: its grid, and how its values are."""
+
+    grid: tuple[int, ...]
+    has_nan: bool
+    cancels: bool
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A network of which every layer's call counts from the first, and what was seen of it.
+
+    ``trains`` names functions that behaved as in training.
+    """
+
+    network: Network
+    readings: tuple[Reading, ...]
+    trains: tuple[str, ...] = ()
+
+    @property
+    def grids(self) -> list[tuple[int, ...]]:
+        """The grid of each layer for inputs like those that were looked at."""
+        return [reading.grid for reading in self.readings]
+
+    def warn_of_cancelling(self) -> None:
+        """Warns where the channels sum to zero at every unit: the sum's gradient is then mostly rounding errors."""
+        for layer, reading in zip(self.network.layers, self.readings, strict=True):
+            if reading.cancels:
+                warnings.warn(
+                    f"The channels of layer {layer.name!r} sum to zero at every unit, as they do after a normalisation "
+                    'over them: the gradient of their sum is mostly rounding errors. Pass channel="random", an index '
+                    "or a callable, or choose the layer before it.",
+                    stacklevel=3,
+                )
+
+    def warn_of_unseen(self) -> None:
+        """Warns where a module could not be switched to evaluation mode."""
+        if self.trains:
+            warnings.warn(
+                f"The network runs {' and '.join(self.trains)} as in training, although every module in sight is in "
+                "evaluation mode: a module is hidden from captum_erf, or a function is called with training=True. "
+                "Call eval() on that module, or pass a forward_func that refers to it.",
+                stacklevel=3,
+            )
+
+
+def settle(network: Network, batch: Batch, *, grids: bool = True) -> Settled:
+    """
+    Looks at a network with one sample of a batch, on the side; without ``grids`` it only counts calls.
+
+    Raises:
+        ValueError: A layer is called several times and nothing says which call is meant, there is no such call, or a
+            layer's output is no ``(N, C, *grid)`` over the input.
+        TypeError: A layer hands over no tensor, or a quantised one.
+        RuntimeError: A layer is never called.
+
+    Examples::
+
+        >>> from torch import nn
+        >>> relu = nn.ReLU()
+        >>> network = Network.of(nn.Sequential(nn.Conv1d(1, 2, 3), relu, nn.Conv1d(2, 2, 3), relu), ["1"], call=-1)
+        >>> settled = settle(network, Batch((torch.ones(4, 1, 9),)))
+        >>> settled.network.layers[0].call, settled.grids
+        (1, [(5,)])
+    """
+    calls, unseen = _counted(network, batch)
+    network = replace(network, layers=tuple(counter.settled() for counter in calls))
+    readings = [
+        _reading(network.only([place]), counter.kept[0], batch) for place, counter in enumerate(calls if grids else [])
+    ]
+    return Settled(network, tuple(readings), tuple(unseen.names))
+
+
+class _Calls:
+    """Counts the calls of a layer, and keeps what the one that is asked for hands over."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.layer, self.count = layer, 0
+        self.wanted = layer.call or 0
+        self.kept: deque[Any] = deque(maxlen=max(-self.wanted, 1))
+
+    def note(self, output: Any) -> None:
+        if self.wanted < 0 or self.count == self.wanted:
+            self.kept.append(tree_map(lambda item: item.clone() if isinstance(item, Tensor) else item, output))
+        self.count += 1
+
+    def settled(self) -> Layer:
+        """The layer with its call counted from the first; refuses where it is not clear which is meant."""
+        layer = self.layer
+        if layer.call is None and self.count > 1:
+            raise ValueError(
+                f"Layer {layer.name!r} is called {self.count} times in one forward pass. Say which call is meant: "
+                "call=0 for the first, call=1 for the second, ... call=-1 for the last (what Captum's NeuronGradient "
+                "reads)."
+            )
+        if not -self.count <= self.wanted < self.count:
+            raise no_such_call(layer, self.count)
+        return replace(layer, call=self.wanted % self.count)
+
+
+def _counted(network: Network, batch: Batch) -> tuple[list[_Calls], Unseen]:
+    """Runs one sample through the whole network; what fails after the layers does not matter here."""
+    calls, unseen = [_Calls(layer) for layer in network.layers], Unseen()
+    forward_func = unwrap(network.forward_func)
+    forward_func = forward_func.module if isinstance(forward_func, DataParallel) else forward_func
+    sample = batch.sample()
+    with aside(network, batch), same_attributes(network.modules):
+        with ExitStack() as stack:
+            for counter in calls:
+                stack.callback(watch(counter.layer, counter.note, network.layer_input))
+            stack.enter_context(suppress(Exception))
+            stack.enter_context(unseen)
+            forward_func(*sample.everything)
+        if not all(counter.count for counter in calls):
+            first = [replace(layer, call=0) for layer in network.layers]
+            run(replace(network, layers=tuple(first)), batch.sample())
+    return calls, unseen
+
+
+def _reading(network: Network, output: Any, batch: Batch) -> Reading:
+    (layer,) = network.layers
+    if isinstance(output, Tensor) and output.is_quantized:
+        raise quantised(layer.name)
+    with torch.no_grad():
+        read = apply_layout(network.layout, output, layer.name)
+    image = batch.image(read.ndim)[:1]
+    check_axes(read.shape, image.shape, layer.name)
+    if network.layout == "channels_first":
+        shape, size = read.shape, image.shape[2:]
+        first, last = fits_input(shape[2:], size), fits_input(shape[1:-1], size)
+        growing = [] if first and not last else _growing_axes(network, read, batch)
+        if growing == [1] or (growing != [2] and last and not first):
+            raise channels_look_last(shape, size, layer.name)
+    return Reading(tuple(read.shape[2:]), bool(read.isnan().any()), _cancels(read))
+
+
+def _growing_axes(network: Network, output: Tensor, batch: Batch) -> list[int]:
+    """The axes of the output that change when the first spatial axis of the input doubles; none if it may not."""
+    image = batch.image(output.ndim)
+
+    def doubled(item: Any) -> Any:
+        alike = isinstance(item, Tensor) and item.ndim == image.ndim and item.shape[2:] == image.shape[2:]
+        return torch.cat([item, item], 2) if alike else item
+
+    with aside(network, batch):
+        try:
+            longer = run(network, batch.sample().map(doubled))[0]
+        except Exception:
+            return []
+    if not isinstance(longer, Tensor) or longer.ndim != output.ndim:
+        return []
+    return [axis for axis in range(1, output.ndim) if longer.shape[axis] != output.shape[axis]]
+
+
+def _cancels(read: Tensor) -> bool:
+    """Whether the channels sum to zero at every unit."""
+    if read.dtype not in (torch.float32, torch.float64):
+        return False
+    sums, sizes = read.sum(1).abs(), read.abs().sum(1)
+    return bool((sums <= CANCELLATION * sizes).all() and sizes.any() and sizes.isfinite().all())

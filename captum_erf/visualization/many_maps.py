@@ -1,0 +1,193 @@
+"""The figure of many maps: layers or units of a network side by side, and their mass curves beneath."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.figure import Figure, FigureBase, SubFigure
+from matplotlib.ticker import MaxNLocator
+
+from ..result.mean_map import MeanMap
+from .curves import Curve, has_errors, name_mass
+from .one_map import BANDS, LINE_SHAPE, plot
+from .panels import (
+    PLANES,
+    Look,
+    around_trf,
+    colour_bar,
+    draw_inset,
+    draw_line,
+    draw_plane,
+    is_signed,
+    longest_side,
+    needs_inset,
+    outline,
+    shape_of,
+    shared_handles,
+)
+from .scales import sequence
+from .sheet import Sheet, is_narrow, legend, width_of
+from .words import caption as made_caption
+from .words import fitting, layer_names, title_of, trf_short
+
+INSETS = "Insets: the box with 90 % of the map, enlarged."
+DETAILED = 12  # maps of a figure up to which each shows the whole input, its size and a curve with a name
+COLUMNS = {(True, True): 3, (True, False): 6, (False, True): 5, (False, False): 8}  # detailed, narrow
+
+
+def plot_layers(
+    fields: Sequence[MeanMap],
+    *,
+    labels: Sequence[str] | None = None,
+    scale: str | float = "power",
+    cmap: Any = None,
+    zoom: str | None = None,
+    image: Any = None,
+    title: str | None = None,
+    caption: str | None = None,
+    width: float | None = None,
+    figure: FigureBase | None = None,
+) -> Figure:
+    r"""
+    Maps of several layers or units side by side, each over its own maximum, and the share of their mass below.
+
+    Up to twelve maps show the whole input, with a small theoretical field enlarged in a corner. More become small
+    ones, numbered, each around its own theoretical field, and a colour bar numbers their curves. A single map is drawn
+    as by :func:`plot`.
+
+    Args:
+        fields (Sequence[ERFMap]): The maps, such as ``sweep`` returns. Of maps with three axes the slice through the
+            unit centre along the last two is drawn.
+        labels (Sequence[str], optional): A name for each map; None takes its layer's, with the unit where a layer
+            occurs more than once. Names that are too long lose their middle.
+        zoom (str, optional): ``"input"`` or ``"field"`` for all maps; None chooses by their number, as above.
+        scale, cmap, image, title, caption, width, figure: As in :func:`plot`.
+
+    Returns:
+        *matplotlib.figure.Figure*
+
+    Raises:
+        ValueError: There is no map, not one label for each map, or an option is not one of those in :func:`plot`.
+
+    Examples::
+
+        >>> import torch
+        >>> from captum_erf import EffectiveReceptiveField
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 5), torch.nn.Conv2d(8, 8, 5))
+        >>> fields = EffectiveReceptiveField(model, ["0", "1"]).sweep([torch.randn(4, 3, 16, 16)])
+        >>> [axes.get_title() for axes in plot_layers(fields, labels=["first", "second"]).axes[:2]]
+        ['first', 'second']
+    """
+    fields = list(fields)
+    if not fields:
+        raise ValueError("There is no map to draw; pass the list that sweep returned.")
+    if labels is not None and (isinstance(labels, str) or len(labels) != len(fields)):
+        raise ValueError(f"labels must name each of the {len(fields)} maps, got {labels!r}.")
+    detailed = len(fields) <= DETAILED
+    zoom = zoom or ("input" if detailed or image is not None else "field")
+    if len(fields) == 1:
+        title = title or (labels[0] if labels else None)
+        return plot(
+            fields[0], scale=scale, cmap=cmap, zoom=zoom, image=image, title=title, caption=caption, width=width,
+            figure=figure,
+        )  # fmt: skip
+    look = Look.read(fields, scale, cmap, zoom, image)
+    names = list(labels or layer_names(fields))
+    if title is None:
+        title = title_of(fields)
+    if caption is None:
+        caption = _caption(fields, look, detailed)
+    room = width_of(figure, width)
+    columns = _columns(len(fields), detailed, is_narrow(room))
+    with Sheet(figure, width, title, caption, (maps_height(len(fields), columns, room), 2.1)) as sheet:
+        _draw_maps(sheet, fields, names, columns, look)
+        _draw_masses(sheet, sheet.parts[1], fields, names)
+    return sheet.root
+
+
+def maps_height(count: int, columns: int, width: float) -> float:
+    """Inches that rows of maps with words above and beneath take, about."""
+    return math.ceil(count / columns) * (width / columns + 0.4) + 0.4
+
+
+def _columns(count: int, detailed: bool, narrow: bool) -> int:
+    return math.ceil(count / math.ceil(count / COLUMNS[detailed, narrow]))
+
+
+def _caption(fields: Sequence[MeanMap], look: Look, detailed: bool) -> str:
+    planes = [field for field in fields if field.values.ndim > 1]
+    scale = f", {look.scale.words}" if planes else ""
+    small = detailed and any(needs_inset(field, look.window(field)) for field in planes)
+    banded = not is_signed(fields) and any(map(has_errors, fields))
+    return made_caption(
+        fields,
+        "Slices through the unit centre." if any(field.values.ndim == 3 for field in fields) else "",
+        f"Each map over its own maximum{scale}{'' if look.zoom == 'input' else ', around its TRF'}.",
+        "TRF: theoretical receptive field.",
+        INSETS if small else "",
+        BANDS if banded else "",
+    )
+
+
+def _draw_maps(sheet: Sheet, fields: Sequence[MeanMap], names: Sequence[str], columns: int, look: Look) -> None:
+    part, detailed = sheet.parts[0], len(fields) <= DETAILED
+    rows = math.ceil(len(fields) / columns)
+    cells = list(part.subplots(rows, columns, squeeze=False).flat)
+    size = sheet.font if detailed else 0.72 * sheet.font
+    titles = fitting(names, (sheet.width - 0.4) / columns - 0.04, size)
+    line, shapes = 1.0 if detailed else 0.7, {}
+    for axes, field, name in zip(cells, fields, titles, strict=False):
+        planes, window = PLANES.get(field.values.ndim), look.window(field)
+        if planes is None:
+            draw_line(axes, field, look, window)
+            shapes[axes] = LINE_SHAPE
+        else:
+            draw_plane(axes, field, planes[0], look, window, line=line)
+            shapes[axes] = shape_of(window, planes[0])
+            if detailed:
+                draw_inset(axes, field, planes[0], look, window, line=line)
+        axes.set_title(name, fontsize=size)
+        if not detailed:
+            style: dict[str, Any] = {"color": "white", "fontsize": size, "path_effects": outline(1.0)}
+            axes.text(0.04, 0.95, str(len(shapes)), ha="left", va="top", transform=axes.transAxes, **style)
+        trf = trf_short(field).split(", ")
+        axes.set_xlabel("\n".join(trf if detailed else trf[:1]), fontsize=0.85 * size)
+        axes.set(xticks=[], yticks=[])
+    for axes in cells[len(fields) :]:
+        axes.set_axis_off()
+    if any(field.values.ndim > 1 for field in fields):
+        colour_bar(cells[columns - 1], look.colours(fields))
+        marks = shared_handles(fields, [look.window(field) for field in fields])
+        legend(part, marks, sheet.width, 0.85 * sheet.font)
+    sheet.fit(0, rows, shapes)
+
+
+def _draw_masses(sheet: Sheet, part: SubFigure, fields: Sequence[MeanMap], names: Sequence[str]) -> None:
+    axes, palette = part.subplots(), sequence(len(fields))
+    detailed = len(fields) <= DETAILED
+    short = fitting(names, 1.6, sheet.font)
+    for field, name, colour in zip(fields, short, palette, strict=True):
+        curve = Curve.of(field)
+        if curve is not None:
+            curve.draw(axes, colour, f"{name}: {curve.words(0.5)}", 1.4 if detailed else 0.9)
+    sheet.fit(1, 1, {axes: 0.5 if is_narrow(sheet.width) else 0.27})
+    name_mass(axes, fields, max(longest_side(around_trf(field)) for field in fields))
+    if detailed:
+        legend(part, axes.get_legend_handles_labels()[0], sheet.width, 0.85 * sheet.font)
+    else:
+        _number_curves(axes, palette)
+
+
+def _number_curves(axes: Axes, palette: Sequence[Any]) -> None:
+    place = axes.inset_axes((1.02, 0, 0.02, 1))
+    norm = Normalize(0.5, len(palette) + 0.5)
+    bar = axes.figure.colorbar(
+        ScalarMappable(norm, ListedColormap(list(palette))), cax=place, label="number of the map"
+    )
+    bar.outline.set_linewidth(0.4)
+    place.yaxis.set_major_locator(MaxNLocator(6, integer=True))

@@ -1,0 +1,126 @@
+"""Sums by group and their jackknife: its formula, and the coverage of its intervals."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from captum_erf import summaries
+from captum_erf.geometry.region import Region
+from captum_erf.result.sums import Groups, GroupSums, standard_error
+
+GROUPS = 10
+
+
+def groups_of(samples):
+    """Groups of the given lists of sample maps."""
+    sums = np.stack([np.sum(group, axis=0) for group in samples])
+    counts = np.array([len(group) for group in samples])
+    size = sums.shape[1:]
+    return Groups(sums, counts, np.zeros_like(counts), Region.whole(size), size)
+
+
+def test_standard_error_of_a_mean_is_that_of_the_group_means():
+    numbers = np.random.default_rng(0).normal(size=(GROUPS, 1))
+    estimates = [float(other.mean()[0]) for other in Groups.of(numbers).leave_one_out()]
+    assert standard_error(0.0, estimates) == pytest.approx(numbers.std(ddof=1) / np.sqrt(GROUPS))
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=20))
+def test_formula(estimates):
+    groups, mean = len(estimates), sum(estimates) / len(estimates)
+    expected = ((groups - 1) / groups * sum((estimate - mean) ** 2 for estimate in estimates)) ** 0.5
+    assert standard_error(mean, estimates) == pytest.approx(expected, abs=1e-9)
+    both = standard_error({"a": np.array([mean, 0.0])}, [{"a": np.array([one, 2 * one])} for one in estimates])
+    np.testing.assert_allclose(both["a"], [expected, 2 * expected], atol=1e-9)
+
+
+@pytest.mark.parametrize("estimates", [[], [3.0], [1.0, None]], ids=["none", "one group", "undefined"])
+def test_no_standard_error_without_two_values(estimates):
+    assert standard_error(1.0, estimates) is None
+    assert standard_error({"a": 1.0}, [{"a": one} for one in estimates]) == {"a": None}
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=8).filter(any), st.integers(0, 99))
+def test_leave_one_out_is_the_mean_of_the_other_samples(counts, seed):
+    rng = np.random.default_rng(seed)
+    samples = [rng.random((count, 3, 2)) for count in counts]
+    filled = [group for group, count in enumerate(counts) if count]
+    found = list(groups_of(samples).leave_one_out())
+    assert len(found) == (len(filled) if len(filled) > 1 else 0)
+    for other, group in zip(found, filled, strict=False):
+        others = np.concatenate(samples[:group] + samples[group + 1 :])
+        np.testing.assert_allclose(other.mean(), others.mean(axis=0), rtol=1e-12)
+        assert other.counts.sum() == len(others)
+
+
+def test_a_pixel_that_only_one_group_reached_is_zero_without_it():
+    groups = Groups.of(np.array([[0.1, 0.3], [0.0, 0.7], [0.0, 1e9]]))
+    assert next(groups.leave_one_out()).mean()[0] == 0.0
+
+
+def test_sums_are_those_of_a_loop_over_samples():
+    """Maps over different parts of the input, in two streams that are merged."""
+    rng = np.random.default_rng(0)
+    regions = [Region((2, 1), (3, 4)), Region((0, 3), (4, 2)), Region((5, 5), (2, 3))]
+    whole, streams = np.zeros((4, 8, 9)), [GroupSums.empty(4, 2, None) for _ in range(2)]
+    for number, region in enumerate(regions * 2):
+        maps, groups = rng.random((5, *region.shape)), torch.tensor([0, 1, 1, 3, 0])
+        streams[number % 2].add(torch.tensor(maps), region, groups)
+        for one, group in zip(maps, groups.tolist(), strict=True):
+            whole[(group, *region.index[1:])] += one
+    streams[0].merge(streams[1])
+    groups = streams[0].finished((8, 9))
+    assert groups.counts.tolist() == [12, 12, 0, 6]
+    assert groups.region == Region((0, 1), (7, 7))
+    np.testing.assert_allclose(groups.mean(), whole.sum(0) / 30)
+
+
+def test_samples_that_are_dead_or_not_finite_are_counted():
+    sums = GroupSums.empty(2, 1, None)
+    maps = torch.tensor([[1.0, 2.0], [0.0, 0.0], [torch.nan, 1.0], [3.0, 4.0]])
+    sums.add(maps, Region((1,), (2,)), torch.tensor([0, 1, 0, 1]))
+    groups = sums.finished((4,))
+    assert (groups.counts.tolist(), groups.dead.tolist(), groups.num_nonfinite) == ([1, 2], [0, 1], 1)
+    np.testing.assert_allclose(groups.mean(), [0, 4 / 3, 2, 0])
+
+
+def test_what_is_summed_up_later_does_not_change_a_finished_result():
+    sums = GroupSums.empty(1, 1, None)
+    sums.add(torch.ones(1, 2), Region((0,), (2,)), torch.tensor([0]))
+    groups = sums.finished((2,))
+    sums.add(torch.ones(1, 2), Region((0,), (2,)), torch.tensor([0]))
+    assert groups.counts.tolist() == [1]
+    assert groups.sums.tolist() == [[1.0, 1.0]]
+
+
+def blobs(size, num_dims, sigmas):
+    squares = np.square(np.indices((size,) * num_dims) - size // 2).sum(axis=0)
+    return np.stack([np.exp(-squares / (2 * sigma**2)) / sigma**num_dims for sigma in sigmas])
+
+
+STATISTICS = {
+    "diameter": (
+        blobs(141, 2, np.linspace(5, 50, 6)),
+        lambda mean: summaries.radius_mass(mean, (70, 70)).diameter(0.5),
+    ),
+    "gaussian sigma": (blobs(25, 1, np.linspace(1.5, 5, 4)), lambda mean: summaries.gaussian_fit(mean).sigmas[0]),
+}
+
+
+@pytest.mark.parametrize(("shapes", "statistic"), STATISTICS.values(), ids=STATISTICS)
+def test_intervals_cover_the_truth_as_often_as_they_say(shapes, statistic):
+    """Samples mix concentric Gaussians with exponential weights, so that their mean is known exactly."""
+    rng = np.random.default_rng(1)
+    truth, quantile = statistic(shapes.mean(axis=0)), stats.t.ppf(0.975, GROUPS - 1)
+    estimates, covered = [], 0
+    for _ in range(200):
+        weights = rng.exponential(size=(GROUPS, 3, len(shapes)))
+        groups = Groups.of(np.tensordot(weights.sum(axis=1), shapes, axes=1))
+        estimates.append(statistic(groups.mean()))
+        error = standard_error(estimates[-1], [statistic(other.mean()) for other in groups.leave_one_out()])
+        covered += abs(estimates[-1] - truth) <= quantile * error
+    assert 0.90 <= covered / 200 <= 0.99
+    assert np.std(estimates) > 0.02 * truth
