@@ -140,7 +140,7 @@ class PyramidWindow(Route):
             network = measurement.network.only([place])
             with cropping([route.pyramid.steps for route in routes]):
                 ((_, _, gradients),) = unit_gradients(network, [[reader]], stacked, autocast=measurement.autocast)
-            gradient = _or_zero(gradients[stacked.index], stacked.measured)
+            gradient = _or_zero(gradients[stacked.index or 0], stacked.measured)
             for number, route, found in zip(numbers, routes, gradient.chunk(len(routes)), strict=True):
                 yield number, sample_maps(found, route.window.region, batch.size, measurement.magnitude)
 
