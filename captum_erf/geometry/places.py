@@ -79,6 +79,7 @@ class View:
         values (Tensor): The unit's, ``(1, C)``.
         gradient (Tensor): Of its scalar, shaped like the input.
         work (float): Of a pass to the layer.
+        decides (bool): Whether the pass may hold decisions that no gradient shows.
         places (list[Place]): Where that pass may be cropped, in the order of the pass.
         widened (Callable): The places again, with what NaN as the unit's gradient reaches, too. It shows what zeros
             among the weights and values too small for their precision hide, but takes a backward pass.
@@ -87,6 +88,7 @@ class View:
     values: Tensor
     gradient: Tensor
     work: float
+    decides: bool
     places: list[Place]
     widened: Callable[[], list[Place]]
 
@@ -103,8 +105,9 @@ class Trace:
 
     def __init__(self, run: Run, modules: Sequence[Module], sample: Tensor) -> None:
         self.leaf = sample.detach().clone().requires_grad_()
-        with traced(modules) as self.handed:
+        with traced(modules) as (self.handed, work):
             self.outputs = run(self.leaf)
+        self.decides = work.decides
         self.size = tuple(sample.shape[2:])
 
     def look(
@@ -153,7 +156,7 @@ class Trace:
             joined = {handed: box.joined(wired.get(handed, box)) for handed, box in needed.items()}
             return places(wired | joined)
 
-        return View(values.detach(), gradient, last.work, places(needed), widened)
+        return View(values.detach(), gradient, last.work, self.decides, places(needed), widened)
 
     def _ends(self, graph: Paths, once: dict[Node, Handed]) -> dict[Handed, Handed | None]:
         """Outputs at which a pass may be cropped, with the output that closes the branch; None outside branches."""

@@ -18,7 +18,7 @@ from ..network.readings import Settled, settle
 from ..network.units import GRID, Position, Positions
 from ..result.sums import finite_samples
 from .measurement import Measurement
-from .rehearsal import NUM_WITNESSES, Rehearsal, Verdict, WindowRefuted
+from .rehearsal import Rehearsal, Verdict, WindowRefuted
 from .routes import PyramidWindow, Route, Unit, WholeInput, sample_maps_of
 from .sample_maps import SampleMaps
 from .sharing import MANY
@@ -76,7 +76,7 @@ class Plan:
             raise self._refuted(differences)
 
     @property
-    def alone(self) -> dict[Unit, Route]:
+    def alone(self) -> dict[Unit, PyramidWindow]:
         """The units that run on a part of the input or of the activations, with their routes."""
         pairs = zip(self.units, self.routes, strict=True)
         return {unit: route for unit, route in pairs if isinstance(route, PyramidWindow)}
@@ -133,7 +133,7 @@ def make_plan(measurement: Measurement, batch: Batch, expected: int = MANY) -> P
     network = measurement.network
     state = (tuple(sample.measured.shape), measurement.eval_mode, network.settings(), network.weights())
     verdicts: dict[Unit, Verdict] = measurement.memo.recall(("verdicts", *state), dict)
-    routes = Rehearsal(measurement, sample, expected).routes(units, verdicts, batch.head(NUM_WITNESSES))
+    routes = Rehearsal(measurement, sample, expected).routes(units, verdicts, batch)
     return Plan(measurement, units, routes, verdicts)
 
 

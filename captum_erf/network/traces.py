@@ -34,12 +34,18 @@ class Handed:
 
 
 class Work(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the work of a pass: floating-point operations by torch's own formulas, and numbers written."""
+    """
+    Adds up the work of a pass: floating-point operations by torch's own formulas, and numbers written.
+
+    ``decides`` tells whether something has made whole numbers or truth values of activations, which can lead to a
+    decision that no gradient shows: a comparison, a ranking, a number that goes to Python. Pooling does not count.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.operations = 0.0
         self.written = 0
+        self.decides = False
 
     @property
     def total(self) -> float:
@@ -52,14 +58,18 @@ class Work(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if formula is not None:
             with suppress(Exception):  # a formula that does not know this form of the operator
                 self.operations += formula(*args, **(kwargs or {}), out_val=result)
+        results = [item for item in tree_leaves(result) if isinstance(item, Tensor)]
         if not func.is_view:
-            self.written += sum(item.numel() for item in tree_leaves(result) if isinstance(item, Tensor))
+            self.written += sum(item.numel() for item in results)
+        is_local = "pool" in func.overloadpacket.__name__
+        if not is_local and any(isinstance(item, Tensor) and item.is_floating_point() for item in args):
+            self.decides |= not results or not all(item.is_floating_point() for item in results)
         return result
 
 
 @contextmanager
-def traced(modules: Sequence[Module]) -> Iterator[list[Handed]]:
-    """Lists what the modules hand over in the passes inside; the hooks are gone afterwards."""
+def traced(modules: Sequence[Module]) -> Iterator[tuple[list[Handed], Work]]:
+    """Lists what the modules hand over in the passes inside, and adds up the work; the hooks are gone afterwards."""
     handed: list[Handed] = []
     work = Work()
 
@@ -72,7 +82,7 @@ def traced(modules: Sequence[Module]) -> Iterator[list[Handed]]:
             if not isinstance(module, torch.jit.ScriptModule):
                 stack.callback(module.register_forward_hook(note).remove)
         stack.enter_context(work)
-        yield handed
+        yield handed, work
 
 
 @dataclass(frozen=True)
