@@ -280,7 +280,7 @@ class MeanMap:
             >>> import torch
             >>> from torch import nn
             >>> from captum_erf import EffectiveReceptiveField
-            >>> images = torch.randn(4, 8, 1, 16)
+            >>> images = list(torch.randn(4, 8, 1, 16))
             >>> one, two = (EffectiveReceptiveField(nn.Conv1d(1, 8, k), "").aggregate(images) for k in (3, 5))
             >>> value, error = two.difference(one, lambda field: field.equivalent_width())
             >>> 1 < value < 3
