@@ -13,7 +13,10 @@ from hypothesis.extra.numpy import arrays
 import captum_erf
 from captum_erf import summaries, theory
 
-PURE = ["summaries/sizes", "summaries/shapes", "summaries/profiles", "summaries/arrays", "text", "theory"]
+PURE = [
+    *(f"summaries/{name}" for name in ("sizes", "mass", "cubes", "pinned", "growth", "outside", "stepped")),
+    *("summaries/shapes", "summaries/profiles", "summaries/arrays", "text", "theory/chains"),
+]
 shapes = st.lists(st.integers(1, 6), min_size=1, max_size=3).map(tuple)
 halves = st.integers(-6, 16).map(lambda number: number / 2)
 
