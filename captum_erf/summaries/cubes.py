@@ -17,7 +17,7 @@ from .growth import NODES, Boxes, Growth, Indices, Interval
 from .outside import Outside, line_tails
 
 SLACK = 1 + 1e-9  # above the rounding of any sum
-SMALL = 8  # sides at which one pixel more or less still shows
+FEW = 1024  # pixels of a map on which all cubes are soon looked through
 TIE = 1e-9  # shares that differ by less are alike
 FAINT = 1e-3  # a share outside that is too small to be told from what is inside
 
@@ -58,20 +58,17 @@ class Cubes(Boxes):
 
     def averages(self) -> FloatArray:
         """
-        As for any boxes, but only small cubes are looked for everywhere; larger ones next to the best of whole side.
+        As for any boxes, but on a map of many pixels only of the cubes next to the best ones of whole side.
 
         A better one elsewhere is rare and hardly better: where noise alone decides, 1e-6 in the sum over all steps.
         """
+        if np.prod(self._map.shape) <= FEW:
+            return super().averages()
         best = np.array([self._best(side)[1] for side in range(len(self.sides))])
         steps = np.arange(len(best) - 1)[:, None]
         room = np.maximum(np.array(self._map.shape) - steps - 1, 0)
         near = np.stack([best[:-1] - 1, best[:-1], best[1:]], 1).clip(0, room[:, None])
-        shares = self._growing(steps, near).outside(NODES).min(-1)
-        for step in range(min(SMALL, len(steps))):
-            start = self.outside(step)
-            most = (start + (shares[:, step] - start) / NODES).max()  # more at the end is more all the way
-            shares[:, step] = self.growth(step, most).outside(NODES).min(-1)
-        averages: FloatArray = shares.mean(0)
+        averages: FloatArray = self._growing(steps, near).outside(NODES).min(-1).mean(0)
         return averages
 
     def _best(self, side: int) -> tuple[float, list[int]]:

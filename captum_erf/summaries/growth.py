@@ -122,5 +122,8 @@ class Boxes(ABC):
 
     def averages(self) -> FloatArray:
         """The smallest share outside, averaged over each step."""
-        steps = range(len(self.sides) - 1)
-        return np.array([self.growth(step, self.outside(step)).outside(NODES).min(-1).mean() for step in steps])
+        starts = [self.outside(step) for step in range(len(self.sides) - 1)]
+        growths = (self.growth(step, start) for step, start in enumerate(starts) if start > 0)
+        averages = np.zeros(len(starts))
+        averages[np.array(starts) > 0] = [growth.outside(NODES).min(-1).mean() for growth in growths]
+        return averages

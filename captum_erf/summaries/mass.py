@@ -180,8 +180,8 @@ def equivalent_width(values: ArrayLike) -> float:
 
     It is (D + 1) / D times the integral over s of 1 - mass(s), where mass(s) is the largest share in a box of side s.
     Between whole sides the share of a box is a polynomial of degree D, for which the quadrature (two points of Gauss
-    and Legendre in each eighth) is exact. Where the best box changes place in between it is not: on a network's map by
-    1e-7 of the width, on a few pixels of noise by up to 5e-5.
+    and Legendre in each eighth) is exact. Where the best box changes place in between it is not: on networks' maps by
+    up to 1e-6 of the width, on a few pixels of noise by up to 5e-5.
 
     Args:
         values (array): Map with 1, 2 or 3 axes, no value below 0.
