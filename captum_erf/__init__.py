@@ -4,7 +4,7 @@ from . import protocols, summaries, theory, visualization
 from .attribution import EffectiveReceptiveField
 from .erfmap import ERFMap
 from .geometry.field import TheoreticalReceptiveField
-from .geometry.search import theoretical_receptive_field
+from .geometry.theoretical import theoretical_receptive_field, theoretical_receptive_fields
 from .measurement.accumulator import ERFAccumulator
 from .network.layouts import channels_last, tokens
 from .version import __version__ as __version__
@@ -18,6 +18,7 @@ __all__ = [
     "protocols",
     "summaries",
     "theoretical_receptive_field",
+    "theoretical_receptive_fields",
     "theory",
     "tokens",
     "visualization",

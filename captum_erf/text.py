@@ -15,6 +15,8 @@ class Box(Protocol):
     def global_axes(self) -> tuple[bool, ...]: ...
     @property
     def is_clipped(self) -> bool: ...
+    @property
+    def is_estimated(self) -> bool: ...
 
 
 def times(lengths: Iterable[float | str]) -> str:
@@ -33,10 +35,11 @@ def sides(box: Box) -> list[int | str]:
 
 
 def box_size(box: Box, *, short: bool = False) -> str:
-    """The size of a box as ``99 x 99``, ``at least 99 x 99`` or ``global``; short, equal sides are written once."""
+    """A box's size as ``99 x 99``, ``at least 99 x 99``, ``about 99 x 99`` or ``global``; short, equal sides once."""
     if all(box.global_axes):
         return "global"
-    return ("at least " if box.is_clipped else "") + (merged if short else times)(sides(box))
+    certainty = "about " if box.is_estimated else "at least " if box.is_clipped else ""
+    return certainty + (merged if short else times)(sides(box))
 
 
 def listed(numbers: Iterable[float]) -> str:

@@ -7,8 +7,8 @@ needs to know which layers these are.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
@@ -18,15 +18,22 @@ from torch import Tensor
 from ..network.batch import Batch
 from ..network.guards import aside
 from ..network.layouts import tokens
+from ..network.network import Network
 from ..network.passes import read
 from ..network.readings import Settled
-from .kernels import nan_stays_in_place
+from .nan_mode import NaNRefused, TooManyOperators, safe_nan
 
 MIN_AREA_LIMIT = 32768  # pixels of a canvas that small inputs may use
+FREE_OPERATORS = 3000  # that a pass may run before those of a clean pass are counted
+MORE_OPERATORS = 20  # times as many as the clean pass ran are a loop that waits for numbers
 
 
 class Refused(Exception):
     """The network, or the reading of its layers, does not take a canvas of this size."""
+
+
+class CannotProbe(Exception):
+    """NaN tells nothing of this network, for the reason that is given."""
 
 
 class Prober:
@@ -37,6 +44,7 @@ class Prober:
         self.batch = batch.sample()
         self.sample, self.size = self.batch.measured, self.batch.size
         self.area_limit = max(2 * math.prod(self.size), MIN_AREA_LIMIT)
+        self.operator_limit = FREE_OPERATORS
         if self.sample.isnan().any():
             raise ValueError("The first sample holds NaN; pass finite inputs.")
         for layer, reading in zip(settled.network.layers, settled.readings, strict=True):
@@ -46,11 +54,9 @@ class Prober:
                     "check the weights and the precision, or pass real inputs instead of a shape."
                 )
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Eval mode, no gradients, no kernels that spread NaN; the caller's random state is left alone."""
-        with aside(self.network, self.batch), nan_stays_in_place():
-            yield
+    def running(self) -> AbstractContextManager[None]:
+        """Eval mode, no gradients; the caller's random state is left alone."""
+        return aside(self.network, self.batch)
 
     @property
     def max_stride(self) -> int:
@@ -70,23 +76,44 @@ class Prober:
     def reached(self, inputs: Tensor, layers: Sequence[int]) -> list[NDArray[np.bool_]]:
         """For each of the layers, which units hold NaN: ``(N, *grid)``."""
         try:
-            outputs = read(self.network.only(layers), self.batch.with_measured(inputs))
+            return self._reached(inputs, layers)
         except Exception as error:
-            error.add_note(
-                "Raised by the network for an input that holds NaN, with which captum_erf looks for the theoretical "
-                "receptive field; switch off what looks for NaN in the network meanwhile."
-            )
-            raise
-        return [output.isnan().any(1).cpu().numpy() for output in outputs]
+            raise CannotProbe(f"the network raises {type(error).__name__} for an input with NaN: {error}") from error
 
     def reached_on_canvas(self, inputs: Tensor, layers: Sequence[int]) -> list[NDArray[np.bool_]]:
         """The same on a canvas of another size than the input's, which the network may refuse."""
         if isinstance(self.network.layout, tokens):
             raise Refused("tokens are folded into the grid of the whole input alone")
         try:
-            reached = self.reached(inputs, layers)
+            reached = self._reached(inputs, layers)
+        except CannotProbe:
+            raise
         except Exception as error:
             raise Refused("the network does not run on this size") from error
         if any(found.ndim != inputs.ndim - 1 or len(found) != len(inputs) for found in reached):
             raise Refused("the layers hand over something else on this size")
         return reached
+
+    def _reached(self, inputs: Tensor, layers: Sequence[int]) -> list[NDArray[np.bool_]]:
+        network, batch = self.network.only(layers), self.batch.with_measured(inputs)
+        try:
+            try:
+                outputs = self._outputs(network, batch)
+            except TooManyOperators:
+                fewer, self.operator_limit = self.operator_limit, MORE_OPERATORS * self._count_operators()
+                if self.operator_limit <= fewer:
+                    raise
+                outputs = self._outputs(network, batch)
+        except NaNRefused as refusal:
+            raise CannotProbe(str(refusal)) from refusal
+        return [output.isnan().any(1).cpu().numpy() for output in outputs]
+
+    def _outputs(self, network: Network, batch: Batch) -> list[Tensor]:
+        with safe_nan(self.operator_limit):
+            return read(network, batch)
+
+    def _count_operators(self) -> int:
+        """Those of a clean pass over the whole input, which ends of itself."""
+        with safe_nan() as mode:
+            read(self.network, self.batch)
+        return mode.count

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 @dataclass(frozen=True)
 class Region:
@@ -21,6 +24,8 @@ class Region:
         Region(offset=(1, 2), shape=(4, 5))
         >>> part.joined(Region.whole((3, 3)))
         Region(offset=(0, 0), shape=(6, 8))
+        >>> Region.around(np.array([[False, False, False], [False, True, True]]))
+        Region(offset=(1, 1), shape=(1, 2))
     """
 
     offset: tuple[int, ...]
@@ -35,6 +40,17 @@ class Region:
     def between(cls, start: Sequence[int], stop: Sequence[int]) -> Region:
         """From ``start`` to before ``stop``."""
         return cls(tuple(start), tuple(high - low for low, high in zip(start, stop, strict=True)))
+
+    @classmethod
+    def around(cls, mask: NDArray[np.bool_]) -> Region | None:
+        """The smallest region that holds all positions at which a mask is set; None where there are none."""
+        places = [
+            np.flatnonzero(mask.any(tuple(other for other in range(mask.ndim) if other != axis)))
+            for axis in range(mask.ndim)
+        ]
+        if not len(places[0]):
+            return None
+        return cls.between([int(found[0]) for found in places], [int(found[-1]) + 1 for found in places])
 
     @property
     def stop(self) -> tuple[int, ...]:

@@ -43,6 +43,8 @@ def find_window(field: TheoreticalReceptiveField, multiple: int | None = None) -
         >>> find_window(field, multiple=2)
         Window(region=Region(offset=(8,), shape=(24,)), unit=(3,))
     """
+    if field.is_estimated:
+        return "the theoretical field is only estimated"
     if any(field.global_axes):
         return "the unit sees the whole input"
     if field.is_clipped:

@@ -68,7 +68,7 @@ class ERFAccumulator:
     """
 
     def __init__(self, measurement: Measurement) -> None:
-        self._measurement = measurement
+        self.measurement = measurement
         self._recipe = describe(measurement)
         self._input_shape: tuple[int, ...] | None = None
         self._plan: Plan | None = None
@@ -77,16 +77,6 @@ class ERFAccumulator:
         self._numbering = Numbering(measurement.groups)
         self._num_seen = 0
         self._num_batches = 0
-
-    @property
-    def groups(self) -> int:
-        """Number of groups of samples."""
-        return self._measurement.groups
-
-    @property
-    def magnitude(self) -> Any:
-        """What makes sample maps of gradients."""
-        return self._measurement.magnitude
 
     @property
     def num_samples(self) -> int:
@@ -115,18 +105,18 @@ class ERFAccumulator:
         """
         if limit is not None and limit < 0:
             raise ValueError(f"limit must be 0 or more samples of the batch, or None for all, got {limit}.")
-        taken = self._measurement.read(batch, limit)
+        taken = self.measurement.read(batch, limit)
         shape = tuple(taken.measured.shape[1:])
         self._check_shape(shape)
-        names = self._measurement.names(batch, len(taken))
+        names = self.measurement.names(batch, len(taken))
         if len(taken) > 0:
-            with self._measurement.running():
-                plan = self._plan or make_plan(self._measurement, taken)
+            with self.measurement.running():
+                plan = self._plan or make_plan(self.measurement, taken)
                 maps = plan.sample_maps(taken)
-            if self._measurement.nonfinite == "raise":
+            if self.measurement.nonfinite == "raise":
                 self._check_finite(plan, maps)
             if self._plan is None:
-                plan.warn_of_wrong_fields(maps)
+                plan = plan.corrected(maps)
             self._open([(plan.layer(unit), unit.theoretical) for unit in plan.units], shape)
             self._routes = join_routes(self._routes, [[route.words] for route in plan.routes])
             self._plan = plan
@@ -181,7 +171,7 @@ class ERFAccumulator:
             replace(entry, sums=distributed.add_up(entry.sums.numbered_from(before), process_group))
             for entry in self._entries
         ]
-        self._numbering = Numbering(self.groups)
+        self._numbering = Numbering(self.measurement.groups)
         for header in headers:
             self._numbering.append(header["numbering"])
         self._num_seen = sum(header["num_seen"] for header in headers)
@@ -244,7 +234,7 @@ class ERFAccumulator:
             ValueError: The state is damaged, foreign, or of another measurement or version; nothing is changed.
         """
         header, sums = _read_state(state)
-        fresh = ERFAccumulator(self._measurement)
+        fresh = ERFAccumulator(self.measurement)
         fresh._add(header, sums)
         fresh._num_batches = header["num_batches"]
         vars(self).update(vars(fresh))
@@ -280,8 +270,8 @@ class ERFAccumulator:
 
     def _open(self, units: list[tuple[str, TheoreticalReceptiveField | None]], shape: tuple[int, ...]) -> None:
         """Makes room for the units' sums where there is none yet; refuses those of another model's units."""
-        device = self._measurement.network.device
-        entries = [Entry(*unit, GroupSums.empty(self.groups, len(shape) - 1, device)) for unit in units]
+        device = self.measurement.network.device
+        entries = [Entry(*unit, GroupSums.empty(self.measurement.groups, len(shape) - 1, device)) for unit in units]
         for ours, theirs in zip(self._entries, entries, strict=bool(self._entries)):
             if ours.theoretical != theirs.theoretical:
                 raise ValueError(
@@ -310,11 +300,13 @@ class ERFAccumulator:
                 "helps after a normalisation over the channels). What is rounded has no gradient at all."
             )
         recipe = self._recipe | {"input_shape": list(self._input_shape or ()), "route": route}
-        if self._measurement.get_groups is not None:
+        if self.measurement.get_groups is not None:
             recipe["num_images"] = len(self._numbering.images)
-        return ERFMap.from_sums(
-            sums, size=self._size(), layer=entry.layer, theoretical=entry.theoretical, recipe=recipe
-        )
+        theoretical = entry.theoretical
+        if theoretical and theoretical.is_estimated and self.measurement.neuron_selector is None:
+            extent = Region.around((sums.sums != 0).any(0).cpu().numpy())
+            theoretical = theoretical.narrowed(extent or sums.region)
+        return ERFMap.from_sums(sums, size=self._size(), layer=entry.layer, theoretical=theoretical, recipe=recipe)
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         if self._input_shape not in (None, shape):

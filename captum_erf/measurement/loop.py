@@ -70,11 +70,11 @@ def _is_whole(number: Any) -> bool:
 def _check_target(target_error: float, accumulator: ERFAccumulator) -> None:
     if isinstance(target_error, bool) or not isinstance(target_error, Real) or not 0 < target_error < inf:
         raise ValueError(f"target_error must be a positive share, such as 0.02 for 2 %, got {target_error!r}.")
-    if accumulator.groups < 2:
+    if accumulator.measurement.groups < 2:
         raise ValueError(
-            f"target_error needs a standard error, so two groups or more; got groups={accumulator.groups}."
+            f"target_error needs a standard error, so two groups or more; got groups={accumulator.measurement.groups}."
         )
-    if accumulator.magnitude == "signed":
+    if accumulator.measurement.magnitude == "signed":
         raise ValueError(
             'target_error is about the box that holds half of the map, and with magnitude="signed" the map has '
             "negative values; pass max_samples instead, or another magnitude."
@@ -87,7 +87,7 @@ def _check_target(target_error: float, accumulator: ERFAccumulator) -> None:
 
 
 def _precise_enough(accumulator: ERFAccumulator, target_error: float) -> bool:
-    if accumulator.num_samples < SAMPLES_PER_GROUP * accumulator.groups or accumulator.has_dead_unit:
+    if accumulator.num_samples < SAMPLES_PER_GROUP * accumulator.measurement.groups or accumulator.has_dead_unit:
         return False
     return all(relative_error(field) <= target_error for field in accumulator.compute())
 

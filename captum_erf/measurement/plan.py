@@ -7,7 +7,6 @@ in the window what it sees in the whole input.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,9 +15,9 @@ import torch
 from torch import Tensor
 
 from ..geometry.field import TheoreticalReceptiveField
-from ..geometry.kernels import nan_stays_in_place
+from ..geometry.nan_mode import safe_nan
 from ..geometry.region import Region
-from ..geometry.search import probe
+from ..geometry.search import probe, warn_of_estimates
 from ..geometry.windows import Window, field_ends, field_inside, find_window, larger_windows
 from ..network.batch import Batch
 from ..network.network import Network
@@ -31,6 +30,9 @@ from .routes import ROUTES, InputWindow, Route, Step, Unit, WholeInput
 from .sample_maps import SampleMaps
 
 TOLERANCE = 1e-4  # of a map's maximum, by which a window's may differ from the whole input's
+SWALLOWED_IN_PART = (
+    "its gradient reaches outside the field that NaN finds, as where torch.where or nan_to_num swallow it"
+)
 
 Fields = list[list[TheoreticalReceptiveField | None]]
 
@@ -61,19 +63,20 @@ class Plan:
                 maps.values[~finite] = math.nan
         return [found[step.number] for step in steps]
 
-    def warn_of_wrong_fields(self, maps: Sequence[SampleMaps]) -> None:
-        """Warns where a map reaches outside the unit's theoretical field, which NaN has then found too small."""
+    def corrected(self, maps: Sequence[SampleMaps]) -> Plan:
+        """The plan with estimated fields, and a warning, where maps reach outside the fields that NaN found."""
         measurement = self.measurement
         if measurement.neuron_selector is not None or callable(measurement.magnitude) or not measurement.eval_mode:
-            return
-        for unit, route, found in zip(self.units, self.routes, maps, strict=True):
-            if isinstance(route, WholeInput) and unit.theoretical and _reaches_outside(unit.theoretical, found):
-                warnings.warn(
-                    f"The gradient of layer {self.layer(unit)!r} reaches outside its theoretical field: something in "
-                    "the network swallows NaN, as torch.where and nan_to_num do, so that the field was found too "
-                    "small. The map is right; the field, and what depends on it, is not.",
-                    stacklevel=3,
-                )
+            return self
+        units, wrong = list(self.units), []
+        for number, (unit, route, found) in enumerate(zip(self.units, self.routes, maps, strict=True)):
+            field = unit.theoretical
+            if isinstance(route, WholeInput) and field and _reaches_outside(field, found):
+                field = TheoreticalReceptiveField.unprobed(field.input_size, field.grid, field.position)
+                units[number] = replace(unit, theoretical=field)
+                wrong.append(self.layer(unit))
+        warn_of_estimates(list(dict.fromkeys(wrong)), SWALLOWED_IN_PART)
+        return replace(self, units=tuple(units))
 
 
 def make_plan(measurement: Measurement, batch: Batch) -> Plan:
@@ -126,7 +129,8 @@ def _fields_or_none(network: Network, positions: Sequence[Position], sample: Bat
     fields: Fields = []
     for place in range(len(network.layers)):
         try:
-            fields += _fields_of_all(settled.network.only([place]), positions, sample)[1]
+            (row,) = _fields_of_all(settled.network.only([place]), positions, sample)[1]
+            fields.append([field if field and not field.is_estimated else None for field in row])
         except (ValueError, TypeError):
             fields.append([None] * len(positions))
     return settled, fields
@@ -208,7 +212,7 @@ def _sees_its_field(
         if not found.values[end.index].any():
             at_ends.append(crop.clone())
             at_ends[-1][end.index] = math.nan
-    with torch.no_grad(), nan_stays_in_place():
+    with torch.no_grad(), safe_nan():
         (output,) = read(network, Batch((torch.cat([around, *at_ends]),)))
     index: tuple[Any, ...] = (..., *window.unit)
     reached: list[bool] = output[index].isnan().any(1).tolist()

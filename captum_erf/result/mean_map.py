@@ -344,10 +344,9 @@ class MeanMap:
     @property
     def _known_axes(self) -> tuple[bool, ...]:
         """Axes on which the theoretical field tells the unit centre."""
-        trf = self.theoretical
-        if trf is None:
+        if self.theoretical is None:
             return (False,) * len(self.groups.size)
-        return tuple(not (trf.is_clipped or everywhere) for everywhere in trf.global_axes)
+        return tuple(not of_cell for of_cell in self.theoretical.cell_axes)
 
     @property
     def _cell(self) -> tuple[float, ...]:
