@@ -220,13 +220,10 @@ class MeanMap:
             )
         if magnitude not in ("abs", "square"):
             raise ValueError(f"There is no prediction for magnitude {magnitude!r}; measure with 'abs' or 'square'.")
-        part = self._around_trf or ...
-        expected = (np.sqrt(squares) if magnitude == "abs" else squares)[part]
+        expected = np.sqrt(squares) if magnitude == "abs" else squares
 
         def r2(field: Self) -> float:
-            values = field.values[part]
-            residual = values - expected * (values * expected).sum() / np.square(expected).sum()
-            return float(1 - np.square(residual).sum() / np.square(values - values.mean()).sum())
+            return summaries.share_of_theory(field.values, expected, self._around_trf)
 
         return float(corrected(*self.replicates(r2), most=1.0))
 
@@ -347,10 +344,9 @@ class MeanMap:
     @property
     def _known_axes(self) -> tuple[bool, ...]:
         """Axes on which the theoretical field tells the unit centre."""
-        trf = self.theoretical
-        if trf is None:
+        if self.theoretical is None:
             return (False,) * len(self.groups.size)
-        return tuple(not (trf.is_clipped or everywhere) for everywhere in trf.global_axes)
+        return tuple(not of_cell for of_cell in self.theoretical.cell_axes)
 
     @property
     def _cell(self) -> tuple[float, ...]:

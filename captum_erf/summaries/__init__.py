@@ -2,6 +2,7 @@
 
 from .arrays import UndefinedStatistic
 from .mass import RadiusMass, equivalent_width, extent, radius_mass, tail_ratio
+from .prediction import share_of_theory
 from .shapes import GaussianFit, ShapeFit, compare_shapes, describe_shapes, gaussian_fit
 from .sizes import Moments, effective_pixels, moments, square_share, threshold_size
 from .stepped import SteppedRadiusMass, stepped_radius_mass
@@ -21,6 +22,7 @@ __all__ = [
     "gaussian_fit",
     "moments",
     "radius_mass",
+    "share_of_theory",
     "square_share",
     "stepped_radius_mass",
     "tail_ratio",

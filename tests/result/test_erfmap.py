@@ -105,7 +105,7 @@ def test_where_nothing_tells_the_unit_centre_it_is_measured(kind):
 
 
 def test_a_centre_is_measured_on_global_axes_alone():
-    trf = dataclasses.replace(made("2-D").theoretical, global_axes=(True, False), center=(1.0, 2.0))
+    trf = dataclasses.replace(made("2-D").theoretical, cell_axes=(True, False), center=(1.0, 2.0))
     field = dataclasses.replace(made("2-D"), theoretical=trf)
     (lower, upper), _ = field.radius_mass().box(0.5)
     assert (field.center, field.center_source) == (((lower + upper) / 2, 2.0), "mixed")

@@ -13,7 +13,7 @@ import captum_erf
 from captum_erf import summaries, theory
 
 WINGS = Path(captum_erf.__file__).parent
-PURE = [*sorted(WINGS.glob("summaries/*.py")), WINGS / "text.py", WINGS / "theory.py"]
+PURE = [*sorted(WINGS.glob("summaries/*.py")), WINGS / "text.py", WINGS / "theory" / "chains.py"]
 shapes = st.lists(st.integers(1, 6), min_size=1, max_size=3).map(tuple)
 halves = st.integers(-6, 16).map(lambda number: number / 2)
 
