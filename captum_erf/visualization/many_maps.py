@@ -175,6 +175,6 @@ def _number_curves(axes: Axes, palette: Sequence[Any]) -> None:
     colours = ScalarMappable(Normalize(0.5, last + 0.5), ListedColormap(list(palette)))
     bar = axes.figure.colorbar(colours, cax=place, label="number of the map")
     if bar.solids is not None:
-        bar.solids.set_edgecolor("face")
+        bar.solids.set(edgecolor="face", rasterized=False)
     bar.outline.set_linewidth(0.4)
     place.yaxis.set_major_locator(FixedLocator(np.linspace(1, last, 6).round().tolist()))

@@ -169,4 +169,4 @@ def _name_axes(axes: Axes, field: MeanMap, plane: tuple[int, int]) -> None:
     across = [axis for axis in range(len(names)) if axis not in plane]
     axes.set(xlabel=f"{names[plane[1]]} [px]", ylabel=f"{names[plane[0]]} [px]")
     if across:
-        axes.set_title(f"slice at {names[across[0]]} = {nearest(field, across[0])}")
+        axes.set_title(f"{names[across[0]]} = {nearest(field, across[0])}")

@@ -102,7 +102,7 @@ def colour_bar(axes: Axes, colours: Colours, label: str = "") -> Axes:
     cmap, norm = colours
     bar = axes.figure.colorbar(ScalarMappable(norm, on_white(cmap)), cax=place, label=label)
     if bar.solids is not None:
-        bar.solids.set_edgecolor("face")
+        bar.solids.set(edgecolor="face", rasterized=False)
     bar.outline.set_linewidth(0.4)
     place.yaxis.set_major_locator(FixedLocator(ticks(norm, 0.22)))
     place.yaxis.set_minor_locator(NullLocator())

@@ -24,6 +24,7 @@ PAGE = 7.0
 NARROW = 5.0  # below this width panels stand under each other and fonts are smaller
 LOWEST, TALLEST = 0.3, 2.0  # height of a map's place over its width; other maps leave some of their place blank
 DPI = 200
+SLACK = 0.03  # inches by which a map's place is higher than it, so that its width alone sets its size
 ROUNDS = 4  # of laying out; the first or second is close
 
 
@@ -99,7 +100,7 @@ class Sheet:
         for _ in range(ROUNDS):
             engine.execute(self.root)
             missing = [fit.missing() for fit in self._fits]
-            if max(map(abs, missing)) < 0.01:
+            if max(map(abs, missing)) < SLACK / 2:
                 return
             used = [part.bbox.height / self.root.dpi for part in self.parts]
             heights = [max(0.3, height + more) for height, more in zip(used, missing, strict=True)]
@@ -128,7 +129,7 @@ class _Fit:
 def _height_missing(axes: Axes, shape: float) -> float:
     figure = axes.figure
     box = axes.get_position(original=True).transformed(figure.transSubfigure)
-    return float(shape * box.width - box.height) / figure.dpi
+    return float(shape * box.width - box.height) / figure.dpi + SLACK
 
 
 def check_axes(ax: Any, width: float | None, figure: FigureBase | None) -> None:

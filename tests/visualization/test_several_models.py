@@ -57,7 +57,7 @@ def test_rows_too_long_for_the_width_go_on_further_down():
     tops = [round(axes.get_window_extent().y1) for axes in maps]
     assert len(set(tops)) == 4
     assert [axes.get_title() for axes in maps if axes.get_title()] == [f"net{n}" for n in range(6)]
-    assert [axes.get_ylabel() for axes in maps if axes.get_ylabel()] == ["random"] * 2 + ["trained"] * 2
+    assert [axes.get_ylabel() for axes in maps if axes.get_ylabel()] == ["random", "trained"] * 2
 
 
 def test_zoom_shows_one_window_for_all_that_holds_every_theoretical_field():
