@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .attribution import EffectiveReceptiveField
     from .erfmap import ERFMap
     from .geometry.field import TheoreticalReceptiveField
-    from .geometry.search import theoretical_receptive_field
+    from .geometry.theoretical import theoretical_receptive_field, theoretical_receptive_fields
     from .measurement.accumulator import ERFAccumulator
     from .network.layouts import channels_last, tokens
 
@@ -23,6 +23,7 @@ __all__ = [
     "protocols",
     "summaries",
     "theoretical_receptive_field",
+    "theoretical_receptive_fields",
     "theory",
     "tokens",
     "visualization",
@@ -34,7 +35,8 @@ _HOMES = {
     "EffectiveReceptiveField": "attribution",
     "TheoreticalReceptiveField": "geometry.field",
     "channels_last": "network.layouts",
-    "theoretical_receptive_field": "geometry.search",
+    "theoretical_receptive_field": "geometry.theoretical",
+    "theoretical_receptive_fields": "geometry.theoretical",
     "tokens": "network.layouts",
 }
 

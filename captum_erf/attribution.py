@@ -25,7 +25,7 @@ from .network.layers import ForwardFunc, find_layers
 from .network.layouts import Layout
 from .network.network import Network
 from .network.readings import settle
-from .network.units import Channel, NeuronSelector, Position, Reader, Units, make_reader
+from .network.units import Channel, NeuronSelector, Position, Positions, Reader, Units, make_reader
 
 
 class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: ignore[misc]
@@ -248,7 +248,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         self,
         dataloader: Iterable[Any],
         *,
-        positions: Sequence[Position] = ("center",),
+        positions: Positions = ("center",),
         max_samples: int | None = None,
         target_error: float | None = None,
         show_progress: bool = False,
@@ -259,7 +259,9 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
 
         Args:
             dataloader (Iterable): Batches, as in :meth:`aggregate`.
-            positions (Sequence): Units to measure in each layer.
+            positions (Sequence or ``"grid"``): Units to measure in each layer. ``"grid"`` takes every unit of a coarse
+                grid, and an even choice of 7 a side, with the centre, of a finer one; units that no sample activates
+                are then left out, with a warning.
             max_samples, target_error, show_progress, **keywords: As in :meth:`aggregate`.
 
         Returns:
@@ -287,9 +289,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
             show_progress=show_progress,
         )
 
-    def accumulator(
-        self, *, positions: Sequence[Position] = ("center",), **keywords: Unpack[Keywords]
-    ) -> ERFAccumulator:
+    def accumulator(self, *, positions: Positions = ("center",), **keywords: Unpack[Keywords]) -> ERFAccumulator:
         r"""
         Streaming state for a loop of one's own.
 

@@ -1,4 +1,4 @@
-"""Small models that several tests share, and the plain computation that the package is compared with."""
+"""Small models that several tests share; what they are compared with is in oracle.py."""
 
 import pytest
 import torch
@@ -33,17 +33,13 @@ def linear_convs():
 
 
 @pytest.fixture
-def plain_gradient():
-    """Gradient of ``scalar(layer's output)``, summed over samples, without any of the package's code."""
-
-    def gradient(model, layer, inputs, scalar):
-        inputs, kept = inputs.clone().requires_grad_(), []
-        handle = layer.register_forward_hook(lambda module, args, output: kept.append(output.clone()))
-        model(inputs)
-        handle.remove()
-        return torch.autograd.grad(scalar(kept[0]).sum(), inputs)[0]
-
-    return gradient
+def nested():
+    """Convolutions in blocks, with ReLUs that work in place."""
+    return nn.Sequential(
+        nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(inplace=True)),
+        nn.Sequential(nn.Conv2d(4, 5, 3, padding=1), nn.ReLU(inplace=True)),
+        nn.Conv2d(5, 2, 1),
+    ).eval()
 
 
 @pytest.fixture

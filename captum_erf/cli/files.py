@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from ..erfmap import ERFMap
+from ..result.spreadsheet import spreadsheet
 
 Row = dict[str, Any]
 
@@ -55,7 +55,7 @@ def write(
     listed = [{**row, "file": f"{name}.npz"} for row, name in zip(rows, maps, strict=True)]
     report = {**run, "layers": listed, "files": [file.name for file in files]}
     (folder / SUMMARY).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    _write_sheet(folder / "summary.csv", rows)
+    (folder / "summary.csv").write_text(spreadsheet(rows), encoding="utf-8", newline="")
     figure = picture.draw()
     for file in pictures:
         figure.savefig(file)
@@ -71,25 +71,6 @@ def _remove(folder: Path, keep: Iterable[Path]) -> None:
         return
     for name in set(names) - {file.name for file in keep}:
         (folder / name).unlink(missing_ok=True)
-
-
-def _write_sheet(file: Path, rows: Sequence[Row]) -> None:
-    flat = [{name: cell for key, value in row.items() for name, cell in _cells(key, value)} for row in rows]
-    names = dict.fromkeys(name for row in flat for name in row)
-    parts = {name for name in names if any(other.startswith(f"{name}_0") for other in names)}
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, [name for name in names if name not in parts], extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(flat)
-
-
-def _cells(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """A cell for each entry of a list: ``grid_0``, ``grid_1``, ... along the axes."""
-    if not isinstance(value, list):
-        yield key, value
-        return
-    for axis, entry in enumerate(value):
-        yield from _cells(f"{key}_{axis}", entry)
 
 
 def file_names(labels: Iterable[str]) -> list[str]:

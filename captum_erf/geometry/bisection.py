@@ -51,8 +51,11 @@ class Guess:
         return low + moved, high + moved
 
 
-def bisect(canvas: Canvas, bounds: Collection[Bound], guess: Guess) -> None:
-    """Runs tests until each bound is known or known to lie beyond its end of the canvas."""
+def bisect(canvas: Canvas, bounds: Collection[Bound], guess: Guess, least_sections: int = 1) -> None:
+    """Runs tests until each bound is known or known to lie beyond its end of the canvas.
+
+    A pass cuts each bracket into as many sections as are cheap, and into ``least_sections`` at any price.
+    """
     misled: set[Bound] = set()
     while True:
         guess.learn(canvas)
@@ -60,7 +63,7 @@ def bisect(canvas: Canvas, bounds: Collection[Bound], guess: Guess) -> None:
         brackets = {bound: bracket for bound, bracket in brackets.items() if bracket[0] < bracket[1]}
         if not brackets:
             return
-        sections = int(np.clip(SHARE_PER_PASS / canvas.cost / len(brackets), 1, MAX_SECTIONS))
+        sections = int(np.clip(SHARE_PER_PASS / canvas.cost / len(brackets), least_sections, MAX_SECTIONS))
         tests: set[Test] = set()
         for bound, bracket in brackets.items():
             likely = _overlap(bracket, ANYWHERE if bound in misled else guess.interval(bound))

@@ -15,6 +15,7 @@ from fractions import Fraction
 from .bisection import Guess, bisect
 from .canvas import LOWER, Bound, Canvas, Side
 from .field import AxisBox
+from .pattern import Pattern, find_patterns
 from .periods import FIRST_GROWTH, LEAST_GROWTH, NO_PERIOD, Canvases, Period, PeriodSearch
 from .probing import Prober, Refused
 
@@ -43,17 +44,20 @@ class AxisSearch:
         self.periods: dict[int, Period] = like.periods if like else {}
         self.guess: Guess = like.guess if like else Guess()
         self.canvases: Canvases = Canvases(prober, axis, earlier[0].canvases.width if earlier else 1)
+        self.like = like
         self.inside: dict[Bound, int] = {}
         self.outside: dict[Bound, int] = {}
+        self.patterns: dict[int, Pattern] = {}
 
-    def run(self) -> None:
-        """Finds all bounds."""
+    def run(self, *, all_patterns: bool = False) -> None:
+        """Finds all bounds, and the patterns of layers that merge scales, or of all of them."""
         own = self._own_canvas()
         if not self.is_repeated:
             self.periods = PeriodSearch(self.canvases, own, self.grid).run(self._first_growth(own))
         self.guess.strides = {layer: float(self.stride(layer)) for layer in self._layers}
-        for canvas in self.canvases.made.values():
-            self.guess.learn(canvas)
+        self._learn()
+        if all_patterns and not self.is_repeated:
+            self._find_patterns(self._layers)
         near = {bound for bound in self.bounds if self._is_near_end(bound, own)}
         if self.is_repeated and self.bounds - near:
             self._look_beyond()
@@ -63,6 +67,19 @@ class AxisSearch:
         bisect(own, searched, self.guess)
         self.inside = {bound: own.bracket(bound)[0] for bound in searched if not own.is_beyond(bound)}
         self._search_longer({bound for bound in self.inside if self.guess.is_torn(bound)})
+        if self.like and (self.like.inside, self.like.outside) == (self.inside, self.outside):
+            self.patterns = self.like.patterns
+        else:
+            self._find_patterns({bound.layer for bound in self.bounds if all_patterns or self.guess.is_torn(bound)})
+
+    def _learn(self) -> None:
+        for canvas in self.canvases.made.values():
+            self.guess.learn(canvas)
+
+    def _find_patterns(self, layers: Collection[int]) -> None:
+        layers = self.periods.keys() & set(layers) - self.patterns.keys()
+        self.patterns |= find_patterns(self.canvases, self.guess, self.periods, layers)
+        self._learn()
 
     def box(self, layer: int, unit: int) -> AxisBox:
         """The box of a unit; a longer canvas counts where it shows no less than the input's own length does."""
@@ -71,9 +88,14 @@ class AxisSearch:
         shows_upper = self.outside.get(upper, self.length) >= self.inside.get(upper, 0)
         found = self.inside | self.outside if shows_lower and shows_upper else self.inside
         known = [bound in found for bound in (lower, upper)]
-        return AxisBox(
-            found.get(lower, 0), found.get(upper, self.length), self.stride(layer), not any(known), sum(known) == 1
-        )
+        start, stop, stride = found.get(lower, 0), found.get(upper, self.length), self.stride(layer)
+        if not all(known):
+            return AxisBox(start, stop, stride, is_global=not any(known), is_clipped=any(known))
+        pattern = self.patterns.get(layer)
+        if pattern is None:
+            return AxisBox(start, stop, stride, center=(start + stop - 1) / 2)
+        halo = (pattern.before, pattern.after)
+        return AxisBox(start, stop, stride, center=pattern.offset + stride * unit, halo=halo)
 
     def stride(self, layer: int) -> int | float:
         """Pixels from one unit to the next, by the period or else by the sizes of the input and the grid."""

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from .probing import Prober, Refused
 
+AREA_PER_PASS = 2  # largest canvases, the area of which the tests of one pass may reach
+
 
 class Side(IntEnum):
     """The end of a box that a bound is."""
@@ -88,8 +90,14 @@ class Canvas:
         return {LOWER: Test(LOWER, self.length - own_length), UPPER: Test(UPPER, own_length + 1)}
 
     def test(self, tests: Collection[Test], layers: Iterable[int]) -> None:
-        """Runs tests in one pass; the first one also checks that the canvas makes no NaN of its own."""
+        """Runs tests, as many in one pass as memory allows."""
         tests, layers = sorted(tests), sorted(layers)
+        per_pass = max(1, AREA_PER_PASS * self.prober.area_limit // math.prod(self.size))
+        for start in range(0, len(tests), per_pass):
+            self._run(tests[start : start + per_pass], layers)
+
+    def _run(self, tests: list[Test], layers: list[int]) -> None:
+        """Runs tests in one pass; the first one also checks that the canvas makes no NaN of its own."""
         canvas = self.prober.canvas(self.size)
         batch = canvas.repeat(len(tests) + (not self._is_clean), *[1] * (canvas.ndim - 1))
         for image, test in zip(batch, tests, strict=False):
@@ -134,6 +142,11 @@ class Canvas:
         """Whether a bound is known to lie at its end of the canvas or further out."""
         low, high = self.bracket(bound)
         return high == 0 if bound.side == LOWER else low == self.length
+
+    def is_between(self, layer: int, side: Side, start: int, stop: int) -> NDArray[np.bool_]:
+        """Which of a layer's units have a bound that is known to lie in ``[start, stop)``."""
+        low, high = self._brackets[layer, side]
+        return (low >= start) & (high < stop)
 
     def units_reached(self, layer: int, test: Test) -> NDArray[np.bool_]:
         """Which of a layer's units the NaN of a test has reached."""

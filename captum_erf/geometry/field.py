@@ -7,22 +7,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from ..text import times
+from ..text import place, times
 
 
 class AxisBox(NamedTuple):
-    """A unit's box along one axis; on a global axis, and at a clipped side, it ends with the input."""
+    """A unit's box along one axis; on a global axis, and at a clipped side, it ends with the input.
+
+    ``center`` is the point onto which the unit projects, and ``halo`` how far any unit sees before and after its own
+    cell; None where that is not known.
+    """
 
     lower: int
     upper: int
     stride: int | float
     is_global: bool = False
     is_clipped: bool = False
-
-    @property
-    def middle(self) -> float:
-        """The position in the middle of the box."""
-        return (self.lower + self.upper - 1) / 2
+    center: float | None = None
+    halo: tuple[int, int] | None = None
 
 
 Box = tuple[AxisBox, ...]
@@ -38,14 +39,21 @@ class TheoreticalReceptiveField:
             clipped: it may reach outside the input. On a global axis, ``[0, size of the input)``.
         size (tuple[int, ...]): ``upper - lower``, in pixels.
         stride (tuple[int | float, ...]): Input steps from one unit to the next; below one on upsampled grids.
-        center (tuple[float, ...]): The input position onto which the unit projects, in pixels: the middle of the
-            box, and on an axis that is global or of which a side is clipped the middle of the unit's own grid cell,
+        center (tuple[float, ...]): The input position onto which the unit projects, in pixels: ``offset + stride * u``
+            for unit ``u``, where ``offset`` is the mean over one period of units of the boxes' middles less ``stride
+            * u``. In a chain of layers that is the middle of the box. On an axis that is global or of which a side
+            is clipped it is not known before the map, and the middle of the unit's own grid cell stands for it,
             ``(u + 0.5) * size / grid - 0.5``.
         is_clipped (bool): Whether a side of the box was found only as far as the input reaches, because the
             network takes no other input size.
         outside (float, optional): Share of the box that lies outside the input; None where ``is_clipped``.
         input_size, grid, position (tuple[int, ...]): Shape of the input and of the layer's grid, and the unit.
         global_axes (tuple[bool, ...]): Axes on which every input position can influence the unit.
+        cell_axes (tuple[bool, ...]): Axes on which ``center`` is that of the unit's grid cell.
+        halo (tuple, optional): Per axis how many pixels before and after its own cell, ``[stride * u, stride * (u +
+            1))``, any unit of the layer sees, None where that is not known: a tile of the output is exact where its
+            input reaches so far beyond it and starts at a whole number of periods. Found by
+            :func:`theoretical_receptive_fields`.
     """
 
     lower: tuple[int, ...]
@@ -59,6 +67,14 @@ class TheoreticalReceptiveField:
     grid: tuple[int, ...]
     position: tuple[int, ...]
     global_axes: tuple[bool, ...]
+    cell_axes: tuple[bool, ...] = ()
+    halo: tuple[tuple[int, int] | None, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.cell_axes:  # as in files of before 0.2, where a known centre was the middle of the box
+            sides = zip(self.lower, self.upper, self.center, self.global_axes, strict=True)
+            cells = tuple(everywhere or center != (low + high - 1) / 2 for low, high, center, everywhere in sides)
+            object.__setattr__(self, "cell_axes", cells)
 
     @classmethod
     def from_box(
@@ -76,16 +92,15 @@ class TheoreticalReceptiveField:
             upper=tuple(axis.upper for axis in box),
             size=tuple(axis.upper - axis.lower for axis in box),
             stride=tuple(axis.stride for axis in box),
-            center=tuple(
-                cell if axis.is_global or axis.is_clipped else axis.middle
-                for axis, cell in zip(box, cells, strict=True)
-            ),
+            center=tuple(cell if axis.center is None else axis.center for axis, cell in zip(box, cells, strict=True)),
             is_clipped=is_clipped,
             outside=None if is_clipped else 1 - math.prod(inside),
             input_size=input_size,
             grid=grid,
             position=position,
             global_axes=tuple(axis.is_global for axis in box),
+            cell_axes=tuple(axis.center is None for axis in box),
+            halo=tuple(axis.halo for axis in box) if any(axis.halo for axis in box) else None,
         )
 
     @property
@@ -100,20 +115,24 @@ class TheoreticalReceptiveField:
 
     @property
     def center_source(self) -> str:
-        """Where ``center`` comes from: ``"theoretical"`` (the box), ``"grid cell"``, or ``"mixed"`` by axis."""
-        sides = zip(self.lower, self.upper, self.center, self.global_axes, strict=True)
-        of_cell = [everywhere or center != (low + high - 1) / 2 for low, high, center, everywhere in sides]
-        return "grid cell" if all(of_cell) else "mixed" if any(of_cell) else "theoretical"
+        """Where ``center`` comes from: ``"theoretical"`` (the boxes), ``"grid cell"``, or ``"mixed"`` by axis."""
+        return "grid cell" if all(self.cell_axes) else "mixed" if any(self.cell_axes) else "theoretical"
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON-ready values."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {name: _listed(value) for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TheoreticalReceptiveField:
         """The inverse of :meth:`to_dict`."""
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        fields: dict[str, Any] = {name: _tupled(value) for name, value in values.items()}
         return cls(**fields)
+
+    @property
+    def halo_in_words(self) -> str:
+        """The halo as it is printed, before and after the cell, such as ``1 1 x 1 1``."""
+        halo = self.halo or (None,) * len(self.size)
+        return " x ".join("unknown" if sides is None else f"{sides[0]} {sides[1]}" for sides in halo)
 
     def __repr__(self) -> str:
         size = self._words(lambda low, high: f"{high - low}")
@@ -123,12 +142,22 @@ class TheoreticalReceptiveField:
             f"  size       {size}{' (clipped by the input)' if self.is_clipped else ''}",
             f"  box        {box} in an input of {times(self.input_size)}",
             f"  stride     {times(self.stride)}",
-            f"  center     ({', '.join(f'{c:g}' for c in self.center)}), {self.center_source}",
+            f"  center     {place(self.center)}, {self.center_source}",
         ]
         if self.outside is not None:
             rows.append(f"  outside    {self.outside:.1%} of the box lies outside the input")
+        if self.halo is not None:
+            rows.append(f"  halo       {self.halo_in_words} pixels before and after a unit's cell")
         return "\n".join(rows)
 
     def _words(self, form: Callable[[int, int], str]) -> str:
         sides = zip(self.lower, self.upper, self.global_axes, strict=True)
         return " x ".join("global" if everywhere else form(low, high) for low, high, everywhere in sides)
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(_tupled(item) for item in value) if isinstance(value, list) else value

@@ -31,6 +31,11 @@ def nan_stays_in_place() -> Iterator[None]:
 class _PlainHalfPrecision(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Runs operators on numbers of half precision without oneDNN."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here, and skipping the compiler would import all of it."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if any(isinstance(item, Tensor) and item.dtype in HALF for item in args):
             with _without_onednn():

@@ -23,27 +23,27 @@ PER_PASS = 4  # whole inputs in a batch
 
 def prove(prober: Prober, units: Sequence[Sequence[Unit]], boxes: list[list[Box]]) -> None:
     """Replaces the boxes, layer by layer, of units that see something outside them."""
-    whole = Region.whole(prober.size)
-    claims = [
-        (layer, number, inside)
-        for layer, layer_boxes in enumerate(boxes)
-        for number, box in enumerate(layer_boxes)
-        if (inside := _inside(box, prober.size)) != whole
-    ]
-    for start in range(0, len(claims), PER_PASS):
-        chunk = claims[start : start + PER_PASS]
+    claims: dict[Region, list[tuple[int, int]]] = {}
+    for layer, layer_boxes in enumerate(boxes):
+        for number, box in enumerate(layer_boxes):
+            claims.setdefault(_inside(box, prober.size), []).append((layer, number))
+    claims.pop(Region.whole(prober.size), None)
+    regions = list(claims)
+    for start in range(0, len(regions), PER_PASS):
+        chunk = regions[start : start + PER_PASS]
         batch = torch.full_like(prober.sample, math.nan).repeat(len(chunk), *[1] * (prober.sample.ndim - 1))
-        for image, (_, _, inside) in zip(batch, chunk, strict=True):
-            image[inside.index] = prober.sample[0][inside.index]
-        layers = sorted({layer for layer, _, _ in chunk})
+        for image, region in zip(batch, chunk, strict=True):
+            image[region.index] = prober.sample[0][region.index]
+        layers = sorted({layer for region in chunk for layer, _ in claims[region]})
         reached = dict(zip(layers, prober.reached(batch, layers), strict=True))
-        for row, (layer, number, _) in enumerate(chunk):
-            unit = units[layer][number]
-            if reached[layer][(row, *unit)]:
-                boxes[layer][number] = tuple(
-                    _on_whole_input(prober, axis, layer, unit[axis], box)
-                    for axis, box in enumerate(boxes[layer][number])
-                )
+        for row, region in enumerate(chunk):
+            for layer, number in claims[region]:
+                unit = units[layer][number]
+                if reached[layer][(row, *unit)]:
+                    boxes[layer][number] = tuple(
+                        _on_whole_input(prober, axis, layer, unit[axis], box)
+                        for axis, box in enumerate(boxes[layer][number])
+                    )
 
 
 def _inside(box: Box, size: Sequence[int]) -> Region:

@@ -14,13 +14,16 @@ import torch
 from ..erfmap import ERFMap
 from ..geometry.field import TheoreticalReceptiveField
 from ..geometry.region import Region
+from ..network.batch import Batch
 from ..result.sums import GroupSums, finite_samples
 from . import ranks as distributed
 from .measurement import Measurement
 from .numbering import Numbering, prints
 from .plan import Plan, make_plan
 from .recipe import check_same, describe, join_routes
+from .rehearsal import WindowRefuted
 from .sample_maps import SampleMaps
+from .sharing import MANY
 
 STATE_VERSION = 3
 BY_GROUP = ("counts", "dead", "squares", "prints")  # what sums keep for each group, beside the maps
@@ -50,6 +53,9 @@ class ERFAccumulator:
     running number, or with ``get_groups`` that of its image, modulo the number of groups. An update that fails changes
     nothing.
 
+    Where units are measured on a part of the input, one sample is computed both ways again after 2, 4, 8, ... batches.
+    Should it come out differently, the sums may be wrong: they are not given out any more.
+
     Args:
         measurement (Measurement): What is measured, and how.
 
@@ -68,7 +74,9 @@ class ERFAccumulator:
     """
 
     def __init__(self, measurement: Measurement) -> None:
-        self._measurement = measurement
+        self.measurement = measurement
+        self._most_samples = self._most_batches = MANY
+        self._refuted: WindowRefuted | None = None
         self._recipe = describe(measurement)
         self._input_shape: tuple[int, ...] | None = None
         self._plan: Plan | None = None
@@ -77,16 +85,6 @@ class ERFAccumulator:
         self._numbering = Numbering(measurement.groups)
         self._num_seen = 0
         self._num_batches = 0
-
-    @property
-    def groups(self) -> int:
-        """Number of groups of samples."""
-        return self._measurement.groups
-
-    @property
-    def magnitude(self) -> Any:
-        """What makes sample maps of gradients."""
-        return self._measurement.magnitude
 
     @property
     def num_samples(self) -> int:
@@ -112,18 +110,19 @@ class ERFAccumulator:
             ValueError, IndexError: The inputs have another size than those before, ``limit`` is negative, or a
                 position, channel or ``input_index`` does not fit.
             FloatingPointError: A gradient is not finite (with ``nonfinite="raise"``).
+            RuntimeError: A part of the input, on which a unit was measured, has turned out not to be enough.
         """
         if limit is not None and limit < 0:
             raise ValueError(f"limit must be 0 or more samples of the batch, or None for all, got {limit}.")
-        taken = self._measurement.read(batch, limit)
+        taken = self.measurement.read(batch, limit)
         shape = tuple(taken.measured.shape[1:])
         self._check_shape(shape)
-        names = self._measurement.names(batch, len(taken))
+        self._check_sound()
+        names = self.measurement.names(batch, len(taken))
         if len(taken) > 0:
-            with self._measurement.running():
-                plan = self._plan or make_plan(self._measurement, taken)
-                maps = plan.sample_maps(taken)
-            if self._measurement.nonfinite == "raise":
+            with self.measurement.running():
+                plan, maps = self._measured(taken)
+            if self.measurement.nonfinite == "raise":
                 self._check_finite(plan, maps)
             if self._plan is None:
                 plan.warn_of_wrong_fields(maps)
@@ -181,7 +180,7 @@ class ERFAccumulator:
             replace(entry, sums=distributed.add_up(entry.sums.numbered_from(before), process_group))
             for entry in self._entries
         ]
-        self._numbering = Numbering(self.groups)
+        self._numbering = Numbering(self.measurement.groups)
         for header in headers:
             self._numbering.append(header["numbering"])
         self._num_seen = sum(header["num_seen"] for header in headers)
@@ -199,7 +198,9 @@ class ERFAccumulator:
         Raises:
             ValueError: No sample has been seen, or all samples of a unit (with ``skip_dead`` of every unit) are dead
                 or not finite.
+            RuntimeError: A part of the input, on which a unit was measured, has turned out not to be enough.
         """
+        self._check_sound()
         if not self._entries or self._num_seen == 0:
             raise ValueError(
                 "No samples were measured: the data loader gave no batch. Check the folder or data set behind it."
@@ -244,10 +245,40 @@ class ERFAccumulator:
             ValueError: The state is damaged, foreign, or of another measurement or version; nothing is changed.
         """
         header, sums = _read_state(state)
-        fresh = ERFAccumulator(self._measurement)
+        fresh = ERFAccumulator(self.measurement)
         fresh._add(header, sums)
         fresh._num_batches = header["num_batches"]
         vars(self).update(vars(fresh))
+
+    def expect(self, batches: int | None, samples: int | None) -> None:
+        """Says how much will come at most: with few samples, crops on the way are not planned where they cannot pay."""
+        self._most_batches, self._most_samples = batches or MANY, samples or MANY
+
+    def start_over(self) -> None:
+        """Forgets all samples."""
+        vars(self).update(vars(ERFAccumulator(self.measurement)))
+
+    def _expected(self, batch: Batch) -> int:
+        return min(self._most_samples, self._most_batches * len(batch))
+
+    def _measured(self, batch: Batch) -> tuple[Plan, list[SampleMaps]]:
+        """The sample maps of a batch; with a new plan where the first one fails before it has added anything."""
+        plan = self._plan or make_plan(self.measurement, batch, self._expected(batch))
+        try:
+            maps = plan.sample_maps(batch)
+            if self._plan is not None and _is_power_of_two(self._num_batches + 1):
+                plan.look_again(batch)
+        except WindowRefuted as error:
+            if self._num_seen:
+                self._refuted = error
+                raise
+            plan = make_plan(self.measurement, batch, self._expected(batch))
+            maps = plan.sample_maps(batch)
+        return plan, maps
+
+    def _check_sound(self) -> None:
+        if self._refuted is not None:
+            raise WindowRefuted(*self._refuted.args)
 
     def _header(self) -> dict[str, Any]:
         entries = [
@@ -280,8 +311,8 @@ class ERFAccumulator:
 
     def _open(self, units: list[tuple[str, TheoreticalReceptiveField | None]], shape: tuple[int, ...]) -> None:
         """Makes room for the units' sums where there is none yet; refuses those of another model's units."""
-        device = self._measurement.network.device
-        entries = [Entry(*unit, GroupSums.empty(self.groups, len(shape) - 1, device)) for unit in units]
+        device = self.measurement.network.device
+        entries = [Entry(*unit, GroupSums.empty(self.measurement.groups, len(shape) - 1, device)) for unit in units]
         for ours, theirs in zip(self._entries, entries, strict=bool(self._entries)):
             if ours.theoretical != theirs.theoretical:
                 raise ValueError(
@@ -310,7 +341,7 @@ class ERFAccumulator:
                 "helps after a normalisation over the channels). What is rounded has no gradient at all."
             )
         recipe = self._recipe | {"input_shape": list(self._input_shape or ()), "route": route}
-        if self._measurement.get_groups is not None:
+        if self.measurement.get_groups is not None:
             recipe["num_images"] = len(self._numbering.images)
         return ERFMap.from_sums(
             sums, size=self._size(), layer=entry.layer, theoretical=entry.theoretical, recipe=recipe
@@ -332,6 +363,10 @@ class ERFAccumulator:
                     f"{len(found.values)} samples; look for NaN or inf in the inputs, or pass "
                     'nonfinite="skip" to leave such samples out and count them.'
                 )
+
+
+def _is_power_of_two(number: int) -> bool:
+    return number & (number - 1) == 0
 
 
 def _check_headers(ours: dict[str, Any], theirs: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from math import inf
 from numbers import Integral, Real
 from typing import Any
@@ -11,8 +11,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..erfmap import ERFMap
+from ..network.units import GRID
 from . import ranks as distributed
 from .accumulator import ERFAccumulator
+from .rehearsal import WindowRefuted
 
 SAMPLES_PER_GROUP = 2  # from which on target_error is looked at
 
@@ -27,10 +29,13 @@ def run_through(
     skip_dead: bool = False,
     show_progress: bool = False,
 ) -> list[ERFMap]:
-    """Feeds the batches to the accumulator until one of the limits is reached, and returns its maps.
+    """
+    Feeds the batches to the accumulator until one of the limits is reached, and returns its maps.
 
     ``min_samples`` are looked at before ``target_error`` can stop the run.
+    Where a window is refuted on the way, the batches are gone through once more, without it, if they can be.
     """
+    skip_dead = skip_dead or accumulator.measurement.positions == GRID
     if max_samples is not None and (not _is_whole(max_samples) or max_samples < 1):
         raise ValueError(f"max_samples must be a whole number of 1 or more, got {max_samples!r}.")
     if target_error is not None:
@@ -40,8 +45,16 @@ def run_through(
             f"The data loader is a tensor of shape {tuple(dataloader.shape)}, which may be one batch or several; pass "
             "[tensor] for one batch, list(tensor) for several."
         )
+    accumulator.expect(_num_batches(dataloader), max_samples)
     if not distributed.in_job():
-        _feed(accumulator, dataloader, max_samples, target_error, show_progress, min_samples)
+        can_start_over = accumulator.num_samples == 0 and not isinstance(dataloader, Iterator)
+        try:
+            _feed(accumulator, dataloader, max_samples, target_error, show_progress, min_samples)
+        except WindowRefuted:
+            if not can_start_over:
+                raise
+            accumulator.start_over()
+            _feed(accumulator, dataloader, max_samples, target_error, show_progress, min_samples)
         return accumulator.compute(skip_dead=skip_dead)
     with distributed.together():
         _feed(accumulator, dataloader, distributed.share_of(max_samples), None, show_progress)
@@ -69,6 +82,14 @@ def _feed(
             return
 
 
+def _num_batches(dataloader: Iterable[Any]) -> int | None:
+    """How many batches will come, where the loader knows."""
+    try:
+        return len(dataloader)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
 def _is_whole(number: Any) -> bool:
     return isinstance(number, Integral) and not isinstance(number, bool)
 
@@ -76,11 +97,11 @@ def _is_whole(number: Any) -> bool:
 def _check_target(target_error: float, accumulator: ERFAccumulator) -> None:
     if isinstance(target_error, bool) or not isinstance(target_error, Real) or not 0 < target_error < inf:
         raise ValueError(f"target_error must be a positive share, such as 0.02 for 2 %, got {target_error!r}.")
-    if accumulator.groups < 2:
+    if accumulator.measurement.groups < 2:
         raise ValueError(
-            f"target_error needs a standard error, so two groups or more; got groups={accumulator.groups}."
+            f"target_error needs a standard error, so two groups or more; got groups={accumulator.measurement.groups}."
         )
-    if accumulator.magnitude == "signed":
+    if accumulator.measurement.magnitude == "signed":
         raise ValueError(
             'target_error is about the box that holds half of the map, and with magnitude="signed" the map has '
             "negative values; pass max_samples instead, or another magnitude."
@@ -93,7 +114,7 @@ def _check_target(target_error: float, accumulator: ERFAccumulator) -> None:
 
 
 def _precise_enough(accumulator: ERFAccumulator, target_error: float) -> bool:
-    if accumulator.num_samples < SAMPLES_PER_GROUP * accumulator.groups or accumulator.has_dead_unit:
+    if accumulator.num_samples < SAMPLES_PER_GROUP * accumulator.measurement.groups or accumulator.has_dead_unit:
         return False
     return all(relative_error(field) <= target_error for field in accumulator.compute())
 

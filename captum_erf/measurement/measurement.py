@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
@@ -16,8 +16,8 @@ from ..network.network import Network
 from ..network.units import (
     Channel,
     NeuronSelector,
-    Position,
-    check_position,
+    Positions,
+    check_positions,
     make_reader,
 )
 from .memo import Memo
@@ -50,7 +50,7 @@ class Measurement:
     """
 
     network: Network
-    positions: Sequence[Position] = ("center",)
+    positions: Positions = ("center",)
     channel: Channel = None
     neuron_selector: NeuronSelector | None = None
     magnitude: Magnitude = "abs"
@@ -72,9 +72,7 @@ class Measurement:
             raise ValueError(f'window must be "auto" or False, got {self.window!r}.')
         if self.autocast not in (None, torch.bfloat16, torch.float16):
             raise ValueError(f"autocast must be None, torch.bfloat16 or torch.float16, got {self.autocast!r}.")
-        if isinstance(self.positions, str) or not self.positions:
-            raise ValueError(f'positions must name one unit or more, such as ("center",), got {self.positions!r}.')
-        object.__setattr__(self, "positions", tuple(check_position(position) for position in self.positions))
+        object.__setattr__(self, "positions", check_positions(self.positions))
         if isinstance(self.groups, bool) or not isinstance(self.groups, int):
             raise TypeError(f"groups must be a whole number of groups of samples, such as 10, got {self.groups!r}.")
         if self.groups < 1:

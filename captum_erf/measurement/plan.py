@@ -1,36 +1,30 @@
-"""The plan of a measurement: its units, and for each the cheapest exact route.
-
-A window is used only after one sample, computed both ways, has come out the same, and NaN has shown that the unit sees
-in the window what it sees in the whole input.
-"""
+"""The plan of a measurement: its units, and for each the cheapest exact route."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..geometry.field import TheoreticalReceptiveField
-from ..geometry.kernels import nan_stays_in_place
 from ..geometry.region import Region
 from ..geometry.search import probe
-from ..geometry.windows import Window, field_ends, field_inside, find_window, larger_windows
 from ..network.batch import Batch
 from ..network.network import Network
-from ..network.passes import read
 from ..network.readings import Settled, settle
-from ..network.units import Position
+from ..network.units import GRID, Position, Positions
 from ..result.sums import finite_samples
 from .measurement import Measurement
-from .routes import ROUTES, InputWindow, Route, Step, Unit, WholeInput
+from .rehearsal import NUM_WITNESSES, Rehearsal, Verdict, WindowRefuted
+from .routes import PyramidWindow, Route, Unit, WholeInput, sample_maps_of
 from .sample_maps import SampleMaps
+from .sharing import MANY
 
-TOLERANCE = 1e-4  # of a map's maximum, by which a window's may differ from the whole input's
+REACH = 1e-4  # of a map's maximum that may be seen outside the theoretical field
 
 Fields = list[list[TheoreticalReceptiveField | None]]
 
@@ -42,24 +36,59 @@ class Plan:
     measurement: Measurement
     units: tuple[Unit, ...]
     routes: tuple[Route, ...]
+    verdicts: dict[Unit, Verdict]
 
     def layer(self, unit: Unit) -> str:
         """The name of the unit's layer."""
         return self.measurement.network.layers[unit.place].name
 
     def sample_maps(self, batch: Batch) -> list[SampleMaps]:
-        """Sample maps of the units, in their order; NaN for samples that are not finite themselves."""
-        steps = [Step(number, *pair) for number, pair in enumerate(zip(self.units, self.routes, strict=True))]
-        found: dict[int, SampleMaps] = {}
-        for kind in ROUTES:
-            taking = [step for step in steps if isinstance(step.route, kind)]
-            if taking:
-                found.update(kind.sample_maps(self.measurement, taking, batch))
+        """
+        Sample maps of the units, in their order; NaN for samples that are not finite themselves.
+
+        Raises:
+            WindowRefuted: The network does not take a part of the input in which it took other samples.
+        """
+        try:
+            found = sample_maps_of(self.measurement, self.units, self.routes, batch)
+        except Exception as error:
+            if not self.alone:
+                raise
+            sample_maps_of(self.measurement, self.units, [WholeInput("self-check")] * len(self.units), batch)
+            raise self._refuted(dict.fromkeys(self.alone, f"the network fails there: {error}")) from error
         finite = finite_samples(batch.measured)
         if not finite.all():
-            for maps in found.values():
+            for maps in found:
                 maps.values[~finite] = math.nan
-        return [found[step.number] for step in steps]
+        return found
+
+    def look_again(self, batch: Batch) -> None:
+        """
+        Computes one sample of a later batch both ways.
+
+        Raises:
+            WindowRefuted: Hard decisions taken from the whole image have come out differently for this sample.
+        """
+        differences = Rehearsal(self.measurement, usable_sample(batch)).refuted(self.alone) if self.alone else {}
+        if differences:
+            raise self._refuted(differences)
+
+    @property
+    def alone(self) -> dict[Unit, Route]:
+        """The units that run on a part of the input or of the activations, with their routes."""
+        pairs = zip(self.units, self.routes, strict=True)
+        return {unit: route for unit, route in pairs if isinstance(route, PyramidWindow)}
+
+    def _refuted(self, reasons: Mapping[Unit, str]) -> WindowRefuted:
+        for unit, reason in reasons.items():
+            self.verdicts[unit] = Verdict(WholeInput(f"a later sample showed that {reason}"))
+        unit, reason = next(iter(reasons.items()))
+        return WindowRefuted(
+            f"Layer {self.layer(unit)!r} was measured on a part of the input, on which the first samples came out as "
+            f"on the whole; for a later one {reason}. The network takes a decision from the whole input. What was "
+            "summed up may be wrong and is not given out. Measure again, for which this object uses the whole input, "
+            "or pass window=False."
+        )
 
     def warn_of_wrong_fields(self, maps: Sequence[SampleMaps]) -> None:
         """Warns where a map reaches outside the unit's theoretical field, which NaN has then found too small."""
@@ -67,7 +96,7 @@ class Plan:
         if measurement.neuron_selector is not None or callable(measurement.magnitude) or not measurement.eval_mode:
             return
         for unit, route, found in zip(self.units, self.routes, maps, strict=True):
-            if isinstance(route, WholeInput) and unit.theoretical and _reaches_outside(unit.theoretical, found):
+            if route.covers_all and unit.theoretical and _reaches_outside(unit.theoretical, found):
                 warnings.warn(
                     f"The gradient of layer {self.layer(unit)!r} reaches outside its theoretical field: something in "
                     "the network swallows NaN, as torch.where and nan_to_num do, so that the field was found too "
@@ -76,9 +105,14 @@ class Plan:
                 )
 
 
-def make_plan(measurement: Measurement, batch: Batch) -> Plan:
-    """Finds the units' theoretical fields and their routes with one sample of a batch."""
-    sample = _usable_sample(batch)
+def make_plan(measurement: Measurement, batch: Batch, expected: int = MANY) -> Plan:
+    """
+    Finds the units' theoretical fields and their routes, with one sample of a batch and the values of four.
+
+    What planning takes has to come back: over fewer samples than are ``expected``, units keep the whole input, or their
+    window, without crops on the way (see :mod:`captum_erf.measurement.sharing`).
+    """
+    sample = usable_sample(batch)
     settled, fields = _fields(measurement, sample)
     if measurement.neuron_selector is None and measurement.channel is None:
         settled.warn_of_cancelling()
@@ -88,14 +122,19 @@ def make_plan(measurement: Measurement, batch: Batch) -> Plan:
     units = tuple(
         Unit(place, position, theoretical)
         for place, row in enumerate(fields)
-        for position, theoretical in zip(measurement.positions, row, strict=True)
+        for position, theoretical in zip(_named(measurement.positions, row), row, strict=True)
     )
-    reason = _reason_for_whole_input(measurement, sample)
-    routes = [WholeInput(reason) if reason else _likely_route(unit) for unit in units]
-    return Plan(measurement, units, _proved(measurement, units, routes, sample))
+    refusal = _refusal(measurement)
+    if refusal:
+        return Plan(measurement, units, (WholeInput(refusal),) * len(units), {})
+    network = measurement.network
+    state = (tuple(sample.measured.shape), measurement.eval_mode, network.settings(), network.weights())
+    verdicts: dict[Unit, Verdict] = measurement.memo.recall(("verdicts", *state), dict)
+    routes = Rehearsal(measurement, sample, expected).routes(units, verdicts, batch.head(NUM_WITNESSES))
+    return Plan(measurement, units, routes, verdicts)
 
 
-def _usable_sample(batch: Batch) -> Batch:
+def usable_sample(batch: Batch) -> Batch:
     """One sample to set up with: the first that is finite, or the first one with zeros where it is not."""
     sample = batch.sample(int(finite_samples(batch.measured).int().argmax()))
     finite = [
@@ -111,16 +150,23 @@ def _fields(measurement: Measurement, sample: Batch) -> tuple[Settled, Fields]:
     network, positions = measurement.network, measurement.positions
     if not sample.is_alone:
         return find(network, positions, sample)
-    key = (find, tuple(positions), tuple(sample.measured.shape[1:]), network.settings())
+    key = (find, positions, tuple(sample.measured.shape[1:]), network.settings())
     return measurement.memo.recall(key, lambda: find(network, positions, sample))
 
 
-def _fields_of_all(network: Network, positions: Sequence[Position], sample: Batch) -> tuple[Settled, Fields]:
+def _named(positions: Positions, fields: Sequence[TheoreticalReceptiveField | None]) -> Sequence[Position]:
+    """The positions of a layer's units one by one."""
+    if positions == GRID:
+        return ["center" if field is None else field.position for field in fields]
+    return positions
+
+
+def _fields_of_all(network: Network, positions: Positions, sample: Batch) -> tuple[Settled, Fields]:
     settled = settle(network, sample)
     return settled, [list(row) for row in probe(settled, sample, positions)]
 
 
-def _fields_or_none(network: Network, positions: Sequence[Position], sample: Batch) -> tuple[Settled, Fields]:
+def _fields_or_none(network: Network, positions: Positions, sample: Batch) -> tuple[Settled, Fields]:
     """A neuron selector needs no grid: where a layer has none, its units have no fields."""
     settled = settle(network, sample, grids=False)
     fields: Fields = []
@@ -128,109 +174,18 @@ def _fields_or_none(network: Network, positions: Sequence[Position], sample: Bat
         try:
             fields += _fields_of_all(settled.network.only([place]), positions, sample)[1]
         except (ValueError, TypeError):
-            fields.append([None] * len(positions))
+            fields.append([None] * (1 if positions == GRID else len(positions)))
     return settled, fields
 
 
-def _reason_for_whole_input(measurement: Measurement, sample: Batch) -> str:
+def _refusal(measurement: Measurement) -> str:
+    """Why neither inputs nor activations may be cropped."""
     reasons = {
         "window=False": measurement.window is False,
         "a neuron selector is used": measurement.neuron_selector is not None,
-        "the network takes several inputs": len(sample.inputs) > 1,
-        "the network takes additional arguments": len(sample.arguments) > 0,
         "normalisation mixes the samples": bool(measurement.network.mixes_samples()),
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
-
-
-def _likely_route(unit: Unit) -> Route:
-    if unit.theoretical is None:
-        return WholeInput("the layer has no grid")
-    window = find_window(unit.theoretical)
-    return InputWindow(window) if isinstance(window, Window) else WholeInput(window)
-
-
-def _proved(
-    measurement: Measurement, units: Sequence[Unit], routes: Sequence[Route], sample: Batch
-) -> tuple[Route, ...]:
-    """The routes, with windows only where they have been proved."""
-    network = measurement.network
-    state = (tuple(sample.measured.shape), measurement.eval_mode, network.settings(), network.weights())
-    verdicts: dict[Unit, Route] = measurement.memo.recall(("verdicts", *state), dict)
-    windowed = {unit for unit, route in zip(units, routes, strict=True) if isinstance(route, InputWindow)}
-    unknown = [unit for unit in units if unit in windowed and unit not in verdicts]
-    if unknown:
-        with torch.backends.cudnn.flags(enabled=False):  # whose TF32 differs by more than the tolerance
-            verdicts.update(_verdicts(measurement, unknown, sample))
-    return tuple(verdicts[unit] if unit in windowed else route for unit, route in zip(units, routes, strict=True))
-
-
-def _verdicts(measurement: Measurement, units: Sequence[Unit], sample: Batch) -> dict[Unit, Route]:
-    """For each unit the window whose map equals the whole input's, or why there is none."""
-    exact = replace(measurement, channel=_every_channel, magnitude="abs", autocast=None)
-    references = Plan(exact, tuple(units), (WholeInput("self-check"),) * len(units)).sample_maps(sample)
-    return {
-        unit: _proved_window(exact, unit, sample, reference.values)
-        for unit, reference in zip(units, references, strict=True)
-    }
-
-
-def _proved_window(measurement: Measurement, unit: Unit, sample: Batch, reference: Tensor) -> Route:
-    """The smallest window in which the unit sees its very field, where its map equals the reference."""
-    reason = ""
-    assert unit.theoretical is not None
-    for window in larger_windows(unit.theoretical):
-        route = InputWindow(window)
-        try:
-            (found,) = Plan(measurement, (unit,), (route,)).sample_maps(sample)
-            if _sees_its_field(measurement.network.only([unit.place]), unit.theoretical, window, sample, found):
-                difference = _difference(found, reference)
-                return WholeInput(difference) if difference else route
-            reason = "the unit sees another part of the input in the window"
-        except Exception as error:
-            reason = f"the network does not take the window: {error}"
-    return WholeInput(reason)
-
-
-def _sees_its_field(
-    network: Network, theoretical: TheoreticalReceptiveField, window: Window, sample: Batch, found: SampleMaps
-) -> bool:
-    """Whether the unit sees none of the window around its field, and something at each of the field's ends.
-
-    What a map does not show, NaN does: it reaches the unit from wherever the unit sees.
-    """
-    crop = sample.measured[window.region.index]
-    around = torch.full_like(crop, math.nan)
-    inside = field_inside(theoretical, window).index
-    around[inside] = crop[inside]
-    at_ends = []
-    for end in field_ends(theoretical, window):
-        if not found.values[end.index].any():
-            at_ends.append(crop.clone())
-            at_ends[-1][end.index] = math.nan
-    with torch.no_grad(), nan_stays_in_place():
-        (output,) = read(network, Batch((torch.cat([around, *at_ends]),)))
-    index: tuple[Any, ...] = (..., *window.unit)
-    reached: list[bool] = output[index].isnan().any(1).tolist()
-    return reached == [False, *[True] * len(at_ends)]
-
-
-def _difference(part: SampleMaps, reference: Tensor) -> str:
-    """Why the window may not be used; nothing where it may."""
-    peak = float(reference.max())
-    if peak == 0.0:
-        return "the first sample does not activate the unit, so the window could not be checked"
-    difference = float((part.over(reference.shape[1:]) - reference).abs().max()) / peak
-    if difference <= TOLERANCE:
-        return ""
-    return f"the window's map differs from the whole input's by {difference:.1e} of its maximum"
-
-
-def _every_channel(values: Tensor) -> Tensor:
-    """A scalar in which no channels cancel, and whose gradient shows where a unit's values differ."""
-    weights = torch.arange(values.shape[1], device=values.device).cos().to(values.dtype)
-    peak = values.detach().abs().amax(1, keepdim=True).clamp_min(torch.finfo(values.dtype).tiny)
-    return (weights * values * (1 + values / (4 * peak))).sum(1)
 
 
 def _reaches_outside(theoretical: TheoreticalReceptiveField, maps: SampleMaps) -> bool:
@@ -239,4 +194,4 @@ def _reaches_outside(theoretical: TheoreticalReceptiveField, maps: SampleMaps) -
     outside = maps.values.detach().abs()
     peak = float(outside.max())
     outside[inside.index] = 0
-    return float(outside.max()) > TOLERANCE * peak
+    return float(outside.max()) > REACH * peak

@@ -1,7 +1,8 @@
 """Routes: how the sample maps of a unit are computed, and why in this way.
 
 Units that see most of the input share one forward pass over the whole of it, stopped after the deepest layer. The
-others run on windows alone; equal windows are stacked into one batch. A further route is a further class in ``ROUTES``.
+others run alone on the part of the input, and of the activations on the way, that they need; equal parts are stacked
+into one batch. A further route is a further class in ``ROUTES``.
 """
 
 from __future__ import annotations
@@ -10,16 +11,20 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..geometry.field import TheoreticalReceptiveField
+from ..geometry.places import at_unit
+from ..geometry.pyramids import Pyramid
 from ..geometry.region import Region
 from ..geometry.windows import Window
 from ..network.batch import Batch
+from ..network.crops import cropping
 from ..network.gradient import unit_gradients
+from ..network.passes import read
 from ..network.units import Position, Reader, Selected, Units
 from .measurement import Measurement
 from .sample_maps import SampleMaps, sample_maps
@@ -41,6 +46,11 @@ class Route(ABC):
     @abstractmethod
     def words(self) -> str:
         """Which part of the input is used, as the recipe tells it."""
+
+    @property
+    @abstractmethod
+    def covers_all(self) -> bool:
+        """Whether the maps show the gradient wherever there may be one."""
 
     @classmethod
     @abstractmethod
@@ -68,6 +78,10 @@ class WholeInput(Route):
     def words(self) -> str:
         return f"whole input: {self.reason}"
 
+    @property
+    def covers_all(self) -> bool:
+        return True
+
     @classmethod
     def sample_maps(
         cls, measurement: Measurement, steps: Sequence[Step], batch: Batch
@@ -83,31 +97,68 @@ class WholeInput(Route):
 
 
 @dataclass(frozen=True)
-class InputWindow(Route):
-    """The smallest part of the input that gives the same map runs alone."""
+class PyramidWindow(Route):
+    """The smallest part of the input, and of the activations on the way, that gives the same map runs alone.
+
+    ``reason`` says why the part of the input is all of it, where it is.
+    """
 
     window: Window
+    pyramid: Pyramid
+    reason: str = ""
 
     @property
     def words(self) -> str:
-        return f"window {self.window.region.shape} at {self.window.region.offset}"
+        count = len(self.pyramid.steps)
+        crops = f", cropped {count} time{'s' * (count > 1)} on the way" if count else ""
+        if self.reason:
+            return f"whole input: {self.reason}{crops}"
+        return f"window {self.window.region.shape} at {self.window.region.offset}{crops}"
+
+    @property
+    def covers_all(self) -> bool:
+        return bool(self.reason)
+
+    def part(self, batch: Batch) -> Batch:
+        """The batch's part that runs."""
+        return batch if self.reason else Batch((batch.measured[self.window.region.index],))
+
+    def values(self, measurement: Measurement, unit: Unit, batch: Batch) -> Tensor:
+        """The unit's values ``(N, C)``."""
+        with torch.no_grad(), cropping([self.pyramid.steps]):
+            (output,) = read(measurement.network.only([unit.place]), self.part(batch))
+        return at_unit(output, self.pyramid.index)
 
     @classmethod
     def sample_maps(
         cls, measurement: Measurement, steps: Sequence[Step], batch: Batch
     ) -> Iterator[tuple[int, SampleMaps]]:
-        for place, stack in _stacks(steps, batch.size):
-            windows = [window for _, window in stack]
-            crops = torch.cat([batch.measured[window.region.index] for window in windows])
-            reader = Units(tuple(window.unit for window in windows), measurement.channel)
+        for place, numbers, routes in _stacks(steps, batch.size):
+            parts = [route.part(batch) for route in routes]
+            stacked = parts[0] if len(parts) == 1 else Batch((torch.cat([part.measured for part in parts]),))
+            reader = Units(tuple(route.pyramid.index for route in routes), measurement.channel)
             network = measurement.network.only([place])
-            ((_, _, (gradient,)),) = unit_gradients(network, [[reader]], Batch((crops,)), autocast=measurement.autocast)
-            parts = _or_zero(gradient, crops).chunk(len(stack))
-            for (number, window), part in zip(stack, parts, strict=True):
-                yield number, sample_maps(part, window.region, batch.size, measurement.magnitude)
+            with cropping([route.pyramid.steps for route in routes]):
+                ((_, _, gradients),) = unit_gradients(network, [[reader]], stacked, autocast=measurement.autocast)
+            gradient = _or_zero(gradients[stacked.index], stacked.measured)
+            for number, route, found in zip(numbers, routes, gradient.chunk(len(routes)), strict=True):
+                yield number, sample_maps(found, route.window.region, batch.size, measurement.magnitude)
 
 
-ROUTES: tuple[type[Route], ...] = (WholeInput, InputWindow)  # in the order in which they run
+ROUTES: tuple[type[Route], ...] = (WholeInput, PyramidWindow)  # in the order in which they run
+
+
+def sample_maps_of(
+    measurement: Measurement, units: Sequence[Unit], routes: Sequence[Route], batch: Batch
+) -> list[SampleMaps]:
+    """Sample maps of units on their routes, in their order."""
+    steps = [Step(number, *pair) for number, pair in enumerate(zip(units, routes, strict=True))]
+    found: dict[int, SampleMaps] = {}
+    for kind in ROUTES:
+        taking = [step for step in steps if isinstance(step.route, kind)]
+        if taking:
+            found.update(kind.sample_maps(measurement, taking, batch))
+    return [found[step.number] for step in steps]
 
 
 def _reader(measurement: Measurement, unit: Unit) -> Reader:
@@ -121,13 +172,16 @@ def _or_zero(gradient: Tensor | None, inputs: Tensor) -> Tensor:
     return torch.zeros_like(inputs) if gradient is None else gradient
 
 
-def _stacks(steps: Sequence[Step], size: Sequence[int]) -> Iterator[tuple[int, list[tuple[int, Window]]]]:
-    """Windows of one layer and one shape, as many at a time as cover no more than the input itself."""
-    alike: dict[tuple[int, tuple[int, ...]], list[tuple[int, Window]]] = {}
+def _stacks(
+    steps: Sequence[Step], size: Sequence[int]
+) -> Iterator[tuple[int, tuple[int, ...], tuple[PyramidWindow, ...]]]:
+    """Units of one layer whose windows and crops have the same shapes, as many as cover no more than the input."""
+    alike: dict[Any, list[tuple[int, PyramidWindow]]] = {}
     for number, unit, route in steps:
-        assert isinstance(route, InputWindow)
-        alike.setdefault((unit.place, route.window.region.shape), []).append((number, route.window))
-    for (place, shape), group in alike.items():
+        assert isinstance(route, PyramidWindow)
+        alike.setdefault((unit.place, route.window.region.shape, route.pyramid.kind), []).append((number, route))
+    for (place, shape, _), group in alike.items():
         fitting = max(1, math.prod(size) // math.prod(shape))
         for first in range(0, len(group), fitting):
-            yield place, group[first : first + fitting]
+            numbers, routes = zip(*group[first : first + fitting], strict=True)
+            yield place, numbers, routes

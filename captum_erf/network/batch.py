@@ -32,19 +32,13 @@ class Batch:
     index: int | None = 0
 
     @property
-    def place(self) -> int:
-        """The measured input's place among the inputs; where that is not said, the first tensor's."""
-        places = [self.index] if self.index is not None else range(len(self.inputs))
-        return next((place for place in places if isinstance(self.inputs[place], Tensor)), 0)
-
-    @property
     def measured(self) -> Tensor:
         """The input that the map is of, ``(N, C_in, *size)``."""
-        measured: Tensor = self.inputs[self.place]
+        measured: Tensor = self.inputs[self.index or 0]
         return measured
 
     def image(self, num_axes: int) -> Tensor:
-        """The input over which a grid lies: the measured one; where that is not said, one with as many axes."""
+        """The input over which a grid lies: the measured one; where none is, one with as many axes."""
         if self.index is not None:
             return self.measured
         return min(self.floating, key=lambda item: (item.ndim != num_axes, item.ndim < 3))
@@ -109,7 +103,7 @@ class Batch:
                 lambda item: item.expand(len(measured), *item.shape[1:]) if self._is_batch(item) else item
             )
         inputs = list(longer.inputs)
-        inputs[self.place] = measured
+        inputs[self.index or 0] = measured
         return replace(longer, inputs=tuple(inputs))
 
     def map(self, change: Callable[[Any], Any]) -> Batch:
@@ -120,7 +114,7 @@ class Batch:
         """The batch itself; refuses inputs that no map can be of."""
         if self.index is not None and not 0 <= self.index < len(self.inputs):
             raise IndexError(f"input_index is {self.index}, but a batch has {len(self.inputs)} inputs.")
-        measured = self.inputs[self.place]
+        measured: Any = self.measured
         if not isinstance(measured, Tensor):
             raise TypeError(
                 "A batch must be a tensor, or a tuple or list whose first item is one; here the inputs are a "

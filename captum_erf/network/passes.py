@@ -6,8 +6,7 @@ import functools
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from .layouts import apply_layout
 from .network import Network
 
 
-class LayersReached(BaseException):
+class _LayersReached(BaseException):
     """Ends the forward pass; no ``except Exception`` of the network's own may swallow it."""
 
 
@@ -49,18 +48,9 @@ def run(network: Network, batch: Batch) -> dict[int, Any]:
         >>> [(place, tuple(output.shape)) for place, output in outputs.items()]
         [(1, (4, 2, 7)), (0, (4, 2, 7))]
     """
-    try:
-        recorder = _recorded(network, batch, torch.channels_last)
-    except RuntimeError as error:
-        if "contiguous" not in str(error):
-            raise
-        recorder = _recorded(network, batch, torch.contiguous_format)
-    recorder.check_complete()
-    for place, outputs in recorder.outputs.items():
-        if any(isinstance(output, Tensor) and output.is_quantized for output in outputs.values()):
-            raise quantised(network.layers[place].name)
-    order = list(network.device_ids or getattr(network.forward_func, "device_ids", None) or [])
-    return {place: _join(outputs, order) for place, outputs in recorder.outputs.items()}
+    recorder = Recorder(network)
+    record(network, batch, recorder)
+    return recorder.found()
 
 
 def read(network: Network, batch: Batch) -> list[Tensor]:
@@ -69,15 +59,19 @@ def read(network: Network, batch: Batch) -> list[Tensor]:
     return [apply_layout(network.layout, outputs[place], layer.name) for place, layer in enumerate(network.layers)]
 
 
-@dataclass
-class _Recorder:
-    """Keeps what the layers hand over in the calls that are asked for; one entry per layer and device."""
+class Recorder:
+    """Counts the calls of the layers and keeps what those that are asked for hand over, by layer and device.
 
-    layers: Sequence[Layer]
-    stop: bool
-    outputs: dict[int, dict[torch.device | None, Any]] = field(default_factory=dict)
-    counts: Counter[tuple[int, torch.device | None]] = field(default_factory=Counter)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    It ends the pass with the last of them, unless several devices run it or it is to be seen ``to_the_end``.
+    """
+
+    def __init__(self, network: Network, *, to_the_end: bool = False) -> None:
+        parallel = network.device_ids is not None or isinstance(network.forward_func, DataParallel)
+        self.layers, self.stop = network.layers, not (parallel or to_the_end)
+        self.device_ids = list(network.device_ids or getattr(network.forward_func, "device_ids", None) or [])
+        self.outputs: dict[int, dict[torch.device | None, Any]] = {}
+        self.counts: Counter[tuple[int, torch.device | None]] = Counter()
+        self.lock = threading.Lock()
 
     def keep(self, place: int, output: Any) -> None:
         device = _device(output)
@@ -89,42 +83,54 @@ class _Recorder:
             kept = output if complete and self.stop else tree_map(_clone, output)
             self.outputs.setdefault(place, {})[device] = kept
         if complete and self.stop:
-            raise LayersReached
+            raise _LayersReached
 
-    def check_complete(self) -> None:
-        """Refuses layers whose call never came."""
+    @property
+    def calls(self) -> list[int]:
+        """How often each layer was called, on one device."""
+        return [
+            max((count for (counted, _), count in self.counts.items() if counted == place), default=0)
+            for place in range(len(self.layers))
+        ]
+
+    def found(self) -> dict[int, Any]:
+        """What each layer handed over; refuses layers whose call never came."""
         for place, layer in enumerate(self.layers):
-            if place in self.outputs:
-                continue
-            count = max((count for (counted, _), count in self.counts.items() if counted == place), default=0)
-            if count:
-                raise no_such_call(layer, count)
-            raise RuntimeError(
-                f"The forward pass never ran layer {layer.name!r}; choose one that this network and these inputs use, "
-                "such as the module around it."
-            )
+            if place not in self.outputs:
+                raise no_such_call(layer, self.calls[place])
+            if any(isinstance(item, Tensor) and item.is_quantized for item in self.outputs[place].values()):
+                raise quantised(layer.name)
+        return {place: _join(outputs, self.device_ids) for place, outputs in self.outputs.items()}
 
 
-def _recorded(network: Network, batch: Batch, image_format: torch.memory_format) -> _Recorder:
-    parallel = network.device_ids is not None or isinstance(network.forward_func, DataParallel)
-    recorder = _Recorder(network.layers, stop=not parallel)
+def record(network: Network, batch: Batch, recorder: Recorder) -> None:
+    """Runs the network before a recorder."""
+    try:
+        _record(network, batch, recorder, torch.channels_last)
+    except RuntimeError as error:
+        if "contiguous" not in str(error):
+            raise
+        recorder.outputs.clear()
+        recorder.counts.clear()
+        _record(network, batch, recorder, torch.contiguous_format)
+
+
+def _record(network: Network, batch: Batch, recorder: Recorder, image_format: torch.memory_format) -> None:
     modules = network.modules
     inputs = tuple(_copy(item, image_format) for item in batch.inputs)
     with ExitStack() as stack:
         stack.enter_context(same_attributes(modules))
         for place, layer in enumerate(network.layers):
             stack.callback(watch(layer, functools.partial(recorder.keep, place), network.layer_input))
+        stack.enter_context(eager())
+        stack.enter_context(suppress(_LayersReached))
         try:
-            stack.enter_context(eager())
             unwrap(network.forward_func)(*inputs, *batch.arguments)
-        except LayersReached:
-            pass
         except RuntimeError as error:
             reason = _reason(batch, modules)
             if reason:
                 raise type(error)(f"{reason} The network says: {error}") from error
             raise
-    return recorder
 
 
 def watch(layer: Layer, keep: Callable[[Any], None], layer_input: bool = False) -> Callable[[], None]:
@@ -143,10 +149,15 @@ def watch(layer: Layer, keep: Callable[[Any], None], layer_input: bool = False) 
     return layer.module.register_forward_hook(after).remove
 
 
-def no_such_call(layer: Layer, count: int) -> ValueError:
-    """The error for a layer that is called less often than is asked for."""
-    return ValueError(
-        f"Layer {layer.name!r} has no call={layer.call}: it is called {count} time(s) in one forward pass."
+def no_such_call(layer: Layer, count: int) -> Exception:
+    """The error for a layer that is called less often than is asked for, ``count`` times."""
+    if count:
+        return ValueError(
+            f"Layer {layer.name!r} has no call={layer.call}: it is called {count} time(s) in one forward pass."
+        )
+    return RuntimeError(
+        f"The forward pass never ran layer {layer.name!r}; choose one that this network and these inputs use, such as "
+        "the module around it."
     )
 
 

@@ -9,22 +9,18 @@ the grid.
 from __future__ import annotations
 
 import warnings
-from collections import deque
-from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.parallel import DataParallel
-from torch.utils._pytree import tree_map
 
 from .batch import Batch
-from .guards import Unseen, aside, same_attributes
-from .layers import Layer, quantised, unwrap
+from .guards import Unseen, aside
+from .layers import Layer
 from .layouts import apply_layout, channels_look_last, check_axes, fits_input
 from .network import Network
-from .passes import no_such_call, run, watch
+from .passes import Recorder, no_such_call, record, run
 
 CANCELLATION = 1e-5  # a sum's share of its terms' sizes that counts as rounding
 
@@ -95,66 +91,42 @@ def settle(network: Network, batch: Batch, *, grids: bool = True) -> Settled:
         >>> settled.network.layers[0].call, settled.grids
         (1, [(5,)])
     """
-    calls, unseen = _counted(network, batch)
-    network = replace(network, layers=tuple(counter.settled() for counter in calls))
-    readings = [
-        _reading(network.only([place]), counter.kept[0], batch) for place, counter in enumerate(calls if grids else [])
-    ]
+    recorder, unseen = Recorder(network, to_the_end=True), Unseen()
+    with aside(network, batch):
+        try:
+            with unseen:
+                record(network, batch.sample(), recorder)
+        except Exception as error:
+            if not all(recorder.calls):
+                error.add_note(
+                    f"Raised by the network for one sample of shape {tuple(batch.measured.shape[1:])}, on which "
+                    "captum_erf looks at its layers; pass the inputs, or the shape of inputs, that the network takes."
+                )
+                raise
+        network = replace(network, layers=tuple(map(_settled, network.layers, recorder.calls)))
+        if not grids:
+            return Settled(network, (), tuple(unseen.names))
+        outputs = recorder.found() if len(recorder.outputs) == len(network.layers) else run(network, batch.sample())
+        readings = [_reading(network.only([place]), outputs[place], batch) for place in range(len(network.layers))]
     return Settled(network, tuple(readings), tuple(unseen.names))
 
 
-class _Calls:
-    """Counts the calls of a layer, and keeps what the one that is asked for hands over."""
-
-    def __init__(self, layer: Layer) -> None:
-        self.layer, self.count = layer, 0
-        self.wanted = layer.call or 0
-        self.kept: deque[Any] = deque(maxlen=max(-self.wanted, 1))
-
-    def note(self, output: Any) -> None:
-        if self.wanted < 0 or self.count == self.wanted:
-            self.kept.append(tree_map(lambda item: item.clone() if isinstance(item, Tensor) else item, output))
-        self.count += 1
-
-    def settled(self) -> Layer:
-        """The layer with its call counted from the first; refuses where it is not clear which is meant."""
-        layer = self.layer
-        if layer.call is None and self.count > 1:
-            raise ValueError(
-                f"Layer {layer.name!r} is called {self.count} times in one forward pass. Say which call is meant: "
-                "call=0 for the first, call=1 for the second, ... call=-1 for the last (what Captum's NeuronGradient "
-                "reads)."
-            )
-        if not -self.count <= self.wanted < self.count:
-            raise no_such_call(layer, self.count)
-        return replace(layer, call=self.wanted % self.count)
-
-
-def _counted(network: Network, batch: Batch) -> tuple[list[_Calls], Unseen]:
-    """Runs one sample through the whole network; what fails after the layers does not matter here."""
-    calls, unseen = [_Calls(layer) for layer in network.layers], Unseen()
-    forward_func = unwrap(network.forward_func)
-    forward_func = forward_func.module if isinstance(forward_func, DataParallel) else forward_func
-    sample = batch.sample()
-    with aside(network, batch), same_attributes(network.modules):
-        with ExitStack() as stack:
-            for counter in calls:
-                stack.callback(watch(counter.layer, counter.note, network.layer_input))
-            stack.enter_context(suppress(Exception))
-            stack.enter_context(unseen)
-            forward_func(*sample.everything)
-        if not all(counter.count for counter in calls):
-            first = [replace(layer, call=0) for layer in network.layers]
-            run(replace(network, layers=tuple(first)), batch.sample())
-    return calls, unseen
+def _settled(layer: Layer, count: int) -> Layer:
+    """The layer with its call counted from the first; refuses where it is not clear which is meant."""
+    if layer.call is None and count > 1:
+        raise ValueError(
+            f"Layer {layer.name!r} is called {count} times in one forward pass. Say which call is meant: call=0 for "
+            "the first, call=1 for the second, ... call=-1 for the last (what Captum's NeuronGradient reads)."
+        )
+    call = layer.call or 0
+    if not -count <= call < count:
+        raise no_such_call(layer, count)
+    return replace(layer, call=call % count)
 
 
 def _reading(network: Network, output: Any, batch: Batch) -> Reading:
     (layer,) = network.layers
-    if isinstance(output, Tensor) and output.is_quantized:
-        raise quantised(layer.name)
-    with torch.no_grad():
-        read = apply_layout(network.layout, output, layer.name)
+    read = apply_layout(network.layout, output, layer.name)
     image = batch.image(read.ndim)[:1]
     check_axes(read.shape, image.shape, layer.name)
     if network.layout == "channels_first":
@@ -174,11 +146,10 @@ def _growing_axes(network: Network, output: Tensor, batch: Batch) -> list[int]:
         alike = isinstance(item, Tensor) and item.ndim == image.ndim and item.shape[2:] == image.shape[2:]
         return torch.cat([item, item], 2) if alike else item
 
-    with aside(network, batch):
-        try:
-            longer = run(network, batch.sample().map(doubled))[0]
-        except Exception:
-            return []
+    try:
+        longer = run(network, batch.sample().map(doubled))[0]
+    except Exception:
+        return []
     if not isinstance(longer, Tensor) or longer.ndim != output.ndim:
         return []
     return [axis for axis in range(1, output.ndim) if longer.shape[axis] != output.shape[axis]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from numbers import Integral, Real
 from typing import Any, Protocol
 
@@ -12,10 +13,13 @@ from captum._utils.common import _verify_select_neuron
 from torch import Tensor
 
 Position = str | Sequence[int | float]
+Positions = str | Sequence[Position]
 Channel = None | int | str | Sequence[int] | Callable[[Tensor], Tensor]
 NeuronSelector = int | tuple[int | slice, ...] | Callable[..., Tensor]
 
 NAMED_POSITIONS = ("center", "corner", "edge")
+GRID = "grid"  # names many units at once
+GRID_SIDE = 7  # units of an axis up to which all are taken
 
 
 class SelectorError(AssertionError, ValueError):
@@ -57,6 +61,46 @@ def resolve_position(position: Position, grid: Sequence[int]) -> tuple[int, ...]
         )
     entries: Sequence[Any] = position
     return tuple(_index(entry, length) for entry, length in zip(entries, grid, strict=True))
+
+
+def check_positions(positions: Positions) -> Positions:
+    """The positions, each checked; refuses what names no units."""
+    if positions == GRID:
+        return positions
+    if isinstance(positions, str) or not positions:
+        raise ValueError(
+            f'positions must name one unit or more, such as ("center",), or be "{GRID}", got {positions!r}.'
+        )
+    return tuple(check_position(position) for position in positions)
+
+
+def resolve_positions(positions: Positions, grid: Sequence[int]) -> list[tuple[int, ...]]:
+    """The indices of the units that ``positions`` names in a grid."""
+    if positions == GRID:
+        return grid_positions(grid)
+    return [resolve_position(position, grid) for position in positions]
+
+
+def grid_positions(grid: Sequence[int]) -> list[tuple[int, ...]]:
+    """
+    Units all over a grid: every one where an axis has 7 or fewer, else the middle ones of 7 equal parts of the axis.
+
+    The centre unit is always among them.
+
+    Examples::
+
+        >>> grid_positions((2, 2))
+        [(0, 0), (0, 1), (1, 0), (1, 1)]
+        >>> grid_positions((56,))
+        [(4,), (12,), (20,), (28,), (36,), (44,), (52,)]
+    """
+    return list(product(*map(_spread, grid)))
+
+
+def _spread(length: int) -> Sequence[int]:
+    if length <= GRID_SIDE:
+        return range(length)
+    return [(2 * part + 1) * length // (2 * GRID_SIDE) for part in range(GRID_SIDE)]
 
 
 def _index(entry: int | float, length: int) -> int:

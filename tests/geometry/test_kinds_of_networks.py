@@ -135,7 +135,7 @@ def test_windows_whose_boxes_differ_from_unit_to_unit():
     passes = record_passes(net)
     (fields,) = fields_of(net, ["2"], [(0,), (6,), (7,), (10,)], torch.randn(1, 1, 448))
     assert [(field.lower[0], field.upper[0]) for field in fields] == [(-28, 28), (0, 56), (0, 56), (28, 56)]
-    assert len(passes) <= 35
+    assert len(passes) <= 40
 
 
 def test_what_longer_inputs_show_counts_only_where_it_is_no_less():

@@ -1,6 +1,6 @@
 """Jobs of two real processes on CPU, against one process.
 
-This file is also the script that the processes of the job run: ``python test_distributed.py RANK FOLDER``.
+This file is also the script that the processes of the job run: ``python test_ranks.py RANK FOLDER``.
 """
 
 import os
@@ -24,7 +24,7 @@ RANKS = 2
 TIMEOUT = 120
 DEATH = 7
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-EXAMPLE = Path(__file__).parents[1] / "examples" / "distributed.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "distributed.py"
 
 
 def make_erf():

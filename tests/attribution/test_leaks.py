@@ -42,7 +42,7 @@ def kept(convnet):
         finally:
             tracemalloc.stop()
         assert (live_tensors(), hooks(convnet)) == (tensors, before)
-        assert grown < 20 * times + 20_000
+        assert grown < 20 * times + 100_000  # torch keeps some 70 kB of small objects for its modes
 
     return check
 

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from oracle import at, gradient
 from torch import nn
 from torch.testing import assert_close
 
 from captum_erf import EffectiveReceptiveField
-from captum_erf.attribution import to_device
+from captum_erf.network.batch import Batch
 
 IMAGES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 DEPTH = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(2))
@@ -29,9 +30,8 @@ class Fusion(nn.Module):
 
 
 def fusion_map(model, index, factor):
-    leaves = [IMAGES.clone().requires_grad_(), DEPTH.clone().requires_grad_()]
-    unit = model(*leaves, LABELS, factor)[:, :, 4, 4].sum()
-    return torch.autograd.grad(unit, leaves)[index].abs().sum(1).mean(0).double()
+    gradients = gradient(model, model.out, (IMAGES, DEPTH), at(4, 4), LABELS, factor)
+    return gradients[index].abs().sum(1).mean(0).double()
 
 
 @pytest.mark.parametrize(("index", "size"), [(0, (7, 7)), (1, (7, 7))], ids=["image", "depth"])
@@ -172,12 +172,12 @@ def test_inputs_and_network_of_one_type(convnet, dtype):
     assert_close(field.values, expected, rtol=0, atol=0.1 * expected.max())
 
 
-def test_inputs_go_where_the_network_is():
-    given = (IMAGES, LABELS, "text", None)
-    placed = to_device(given, torch.device("meta"))
-    assert [item.device.type for item in placed[:2]] == ["meta", "meta"]
-    assert placed[2:] == ("text", None)
-    assert to_device(given, None) == given
+def test_a_batch_goes_where_the_network_is():
+    batch = Batch((IMAGES, LABELS), ("text", None))
+    placed = batch.to(torch.device("meta"))
+    assert [item.device.type for item in placed.inputs] == ["meta", "meta"]
+    assert placed.arguments == ("text", None)
+    assert batch.to(None).inputs[0] is IMAGES
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a second device")
@@ -197,7 +197,7 @@ def test_another_device_than_the_networks(convnet, device):
     ("given", "error", "message"),
     [
         (IMAGES.long(), TypeError, "floating point"),
-        (IMAGES.numpy(), TypeError, "got a ndarray"),
+        (IMAGES.numpy(), TypeError, "the inputs are a ndarray"),
         (IMAGES[0], RuntimeError, "to have 3 channels, but got 1"),
         ({"image": IMAGES}, TypeError, r"Pass get_inputs=, such as get_inputs=lambda batch: batch\['image'\]"),
     ],

@@ -135,12 +135,6 @@ OTHERS = {
 }
 
 
-def other_version(version):
-    accumulator = accumulated([IMAGES])
-    accumulator._recipe = accumulator._recipe | {"captum_erf": version}
-    return accumulator
-
-
 @pytest.mark.parametrize("name", OTHERS)
 def test_merge_of_another_measurement_is_refused(name):
     make_other, message = OTHERS[name]
@@ -150,14 +144,6 @@ def test_merge_of_another_measurement_is_refused(name):
         accumulator.merge(other)
     assert snapshot(accumulator) == before
     assert snapshot(other) == others
-
-
-def test_merge_of_another_version_is_refused():
-    accumulator = accumulated([IMAGES[:7]])
-    before = snapshot(accumulator)
-    with pytest.raises(ValueError, match=r"captum_erf is '.*' here and '0\.0\.9' there"):
-        accumulator.merge(other_version("0.0.9"))
-    assert snapshot(accumulator) == before
 
 
 def test_merge_takes_accumulators_only():
@@ -170,7 +156,7 @@ def test_update_after_merging_another_model_is_refused():
     accumulator = accumulated([], EffectiveReceptiveField(network(5), "2"))
     accumulator.merge(accumulated([IMAGES]))
     before = snapshot(accumulator)
-    with pytest.raises(ValueError, match=r"not of this model: .*size \(5, 5\).* and has a field of size \(7, 7\)"):
+    with pytest.raises(ValueError, match=r"not of this model: .*size \(5, 5\).*, not of .* a field of size \(7, 7\)"):
         accumulator.update(IMAGES)
     assert snapshot(accumulator) == before
 
@@ -284,7 +270,7 @@ def header(**changes):
     return changed("header", lambda text: json.dumps(json.loads(text) | changes))
 
 
-DAMAGES = {
+FOREIGN = {
     "a model's weights": lambda state: network().state_dict(),
     "a list": lambda state: [1, 2, 3],
     "nothing": lambda state: None,
@@ -293,32 +279,27 @@ DAMAGES = {
     "no counts": without("counts"),
     "a truncated header": changed("header", lambda text: text[: len(text) // 2]),
     "a header that is a list": changed("header", lambda text: "[]"),
-    "sums of fewer units": changed("sums", lambda sums: sums[:-1]),
-    "fewer units": lambda state: {key: item if key == "header" else item[:-1] for key, item in state.items()},
-    "sums of fewer groups": changed("sums", lambda sums: [item[:-1] for item in sums]),
-    "sums without an axis": changed("sums", lambda sums: [item[:, 0] for item in sums]),
-    "sums that reach out of the input": changed("offsets", lambda offsets: [[9, 9] for _ in offsets]),
-    "negative offsets": changed("offsets", lambda offsets: [[-1, 0] for _ in offsets]),
-    "numbers in place of tensors": changed("counts", lambda counts: [3 for _ in counts]),
-    "another number of samples": changed("counts", lambda counts: [item + 1 for item in counts]),
-    "no recipe": changed("header", lambda text: json.dumps(json.loads(text) | {"recipe": None})),
-    "no number of batches": header(num_batches=None),
-    "routes of fewer units": header(routes=[]),
-    "sums that are not finite": changed("sums", lambda sums: [item * np.nan for item in sums]),
-    "negative sums": changed("sums", lambda sums: [-item for item in sums]),
-    "more dead samples than samples": changed("dead", lambda dead: [item + 9 for item in dead]),
-    "a negative number of dead samples": changed("dead", lambda dead: [item - 1 for item in dead]),
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_or_foreign_state_is_refused(damage, saved):
+@pytest.mark.parametrize("damage", FOREIGN)
+def test_a_foreign_state_is_refused(damage, saved):
     accumulator = accumulated([IMAGES[:5]])
     before = snapshot(accumulator)
-    state = saved(DAMAGES[damage](accumulated([IMAGES]).state_dict()))
-    with pytest.raises(ValueError, match=r"This is (no|a damaged) state of an ERFAccumulator"):
+    state = saved(FOREIGN[damage](accumulated([IMAGES]).state_dict()))
+    with pytest.raises(ValueError, match="This is no state of an ERFAccumulator"):
         accumulator.load_state_dict(state)
     assert snapshot(accumulator) == before
+
+
+def test_a_state_of_another_captum_erf_and_torch_goes_on():
+    """What is measured counts, not who measured."""
+    recipe = json.loads(accumulated([IMAGES]).state_dict()["header"])["recipe"]
+    state = header(recipe=recipe | {"captum_erf": "0.0.9", "torch": "2.4.1"})(accumulated([IMAGES[:9]]).state_dict())
+    accumulator = ERF.accumulator()
+    accumulator.load_state_dict(state)
+    accumulator.update(IMAGES[9:])
+    assert_same(accumulator.compute()[0], accumulated([IMAGES]).compute()[0])
 
 
 def test_state_of_another_version_is_refused():
@@ -343,7 +324,7 @@ def test_update_after_loading_the_state_of_another_model_is_refused():
     accumulator = ERF.accumulator()
     accumulator.load_state_dict(accumulated([IMAGES], EffectiveReceptiveField(network(5), "2")).state_dict())
     before = snapshot(accumulator)
-    with pytest.raises(ValueError, match=r"not of this model: the unit of layer '2' had a field of size \(7, 7\)"):
+    with pytest.raises(ValueError, match=r"not of this model: .*layer '2' with a field of size \(7, 7\)"):
         accumulator.update(IMAGES)
     assert snapshot(accumulator) == before
 

@@ -265,8 +265,10 @@ def test_tuple_in_tuple_out():
 def test_device_ids_and_data_parallel_run_the_whole_network(count_calls):
     model = BasicModel_ConvNet()
     expected = EffectiveReceptiveField(model, "conv2").attribute(INPUTS)
+    erf = EffectiveReceptiveField(model, "conv2", device_ids=[0])
+    erf.attribute(INPUTS)
     head = count_calls(model.fc2)
-    listed = EffectiveReceptiveField(model, "conv2", device_ids=[0]).attribute(INPUTS)
+    listed = erf.attribute(INPUTS)
     assert len(head) == 1
     parallel = nn.DataParallel(model)
     wrapped = EffectiveReceptiveField(parallel, model.conv2).attribute(INPUTS)

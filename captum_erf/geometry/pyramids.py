@@ -1,0 +1,272 @@
+"""Pyramid windows: on the way through the network, activations are cropped to what one unit still needs of them.
+
+A crop is kept where it shrinks the living area. It starts at a multiple of the coarsest stride from there on, so that
+all that follows falls on the same places, and ends with what is needed, or with the border where that is touched.
+
+What was needed is seen in the gradient of one sample, so that a pyramid is proven before it is used: with NaN in all
+that its crops would cut away the unit stays finite (ReLU and max pooling keep NaN on the way forward, not on the way
+back), and the sample's values and gradient come out the same with and without crops. A crop that fails is dropped, the
+others stay.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import groupby
+from operator import attrgetter, mul, sub
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from ..network.crops import Crop, Detour, Step, blanking, cropping
+from .kernels import nan_stays_in_place
+from .places import Place, Scalar, View, at_unit, box_of
+from .region import Region
+
+LARGEST_SHARE = 0.85  # of the living area that a crop may leave
+SMALLEST_GAIN = 0.005  # of the work of a pass that a crop must save
+EFFORT = 3.0  # passes to the layer, forward only, that a proof may take
+RunLayer = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """
+    Crops on the way to a unit.
+
+    Attributes:
+        steps (tuple[Crop | Detour, ...]): In the order in which their modules run.
+        index (tuple[int, ...]): The unit's, in the grid that they leave.
+        work (float): Of a forward pass with them.
+    """
+
+    steps: tuple[Step, ...]
+    index: tuple[int, ...]
+    work: float
+
+    @classmethod
+    def plain(cls, unit: tuple[int, ...], work: float = 0.0) -> Pyramid:
+        """A pass without crops."""
+        return cls((), unit, work)
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """Pyramids of one kind can share a pass."""
+        detours = [step if isinstance(step, Detour) else Detour((step,), step.module, step.size) for step in self.steps]
+        return tuple((d.end, *((crop.module, crop.shape) for crop in d.crops)) for d in detours)
+
+
+def pyramid_of(places: Sequence[Place], unit: tuple[int, ...], work: float) -> Pyramid:
+    """The pyramid that crops at each of the places; ``work`` is that of the pass without crops."""
+    steps: list[Step] = []
+    spent = _Spent()
+    outside = (Fraction(0),) * len(unit)
+    starts = dict(zip(places, _starts(places, unit), strict=True))
+    for end, group in groupby(places, attrgetter("end")):
+        crops, inside = [], outside
+        for place in group:
+            start = starts[place]
+            moved = tuple(int(units * stride) for units, stride in zip(inside, place.stride, strict=True))
+            shape = tuple(map(sub, place.needed.stop, start))
+            crops.append(Crop(place.module, place.axes, place.size, start, shape, moved))
+            inside = _units(start, place)
+            spent.crop(place, math.prod(shape) / math.prod(place.size))
+        if end is None:
+            steps.extend(crops)
+            outside = inside
+        else:
+            steps.append(Detour(tuple(crops), end.module, end.size))
+    index = tuple(int(u - units) for u, units in zip(unit, outside, strict=True))
+    return Pyramid(tuple(steps), index, spent.until(work))
+
+
+class _Spent:
+    """Work of a pass with crops, as far as it is known: what is alive of an activation is what there is to work on."""
+
+    def __init__(self) -> None:
+        self.outside = self.alive = 1.0
+        self.branch: Place | None = None
+        self.done = self.total = 0.0
+
+    def until(self, work: float) -> float:
+        """What has been spent where a pass without crops has done so much work."""
+        if self.branch is not None and work >= self.branch.work:
+            self._add(self.branch.work)
+            self.alive, self.branch = self.outside, None
+        self._add(work)
+        return self.total
+
+    def crop(self, place: Place, share: float) -> None:
+        """From the place on, only a share is alive."""
+        self.until(place.work)
+        self.alive, self.branch = share, place.end
+        if place.end is None:
+            self.outside = share
+
+    def _add(self, work: float) -> None:
+        self.total += self.alive * (work - self.done)
+        self.done = work
+
+
+def _starts(places: Sequence[Place], unit: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Where each crop starts: nowhere behind the crops after it, in units of the layer, nor behind the unit."""
+    starts: list[tuple[int, ...]] = []
+    outside = inside = tuple(map(Fraction, unit))
+    branch: Place | None = None
+    for place in reversed(places):
+        if place.end != branch:
+            branch = place.end
+            inside = outside if branch is None else _units(branch.needed.offset, branch)
+        latest = tuple(map(mul, inside, place.stride))
+        starts.insert(0, tuple(map(_start, place.needed.offset, latest, place.step)))
+        inside = _units(starts[0], place)
+        outside = inside if branch is None else tuple(map(min, outside, inside))
+    return starts
+
+
+def _start(needed: int, latest: Fraction, step: int) -> int:
+    return math.floor(min(Fraction(needed), latest) / step) * step
+
+
+def _units(start: Sequence[int], place: Place) -> tuple[Fraction, ...]:
+    return tuple(Fraction(first) / stride for first, stride in zip(start, place.stride, strict=True))
+
+
+def worth_cropping(places: Sequence[Place], unit: tuple[int, ...], work: float) -> list[Place]:
+    """The places at which a crop shrinks the living area, with work behind them that it saves."""
+    chosen: list[Place] = []
+    spent = _Spent()
+    for place, start in zip(places, _starts(places, unit), strict=True):
+        spent.until(place.work)
+        if spent.branch not in (None, place.end):
+            continue
+        share = math.prod(map(sub, place.needed.stop, start)) / math.prod(place.size)
+        saved = (spent.alive - share) * ((place.end.work if place.end else work) - place.work)
+        if share <= LARGEST_SHARE * spent.alive and saved >= SMALLEST_GAIN * work:
+            chosen.append(place)
+            spent.crop(place, share)
+    return chosen
+
+
+@dataclass
+class Proof:
+    """
+    What can be shown of pyramids with one sample.
+
+    Args:
+        run (Callable): Runs the network on a measured input and gives the layer's output, read as ``(N, C, *grid)``.
+        sample (Tensor): The measured input, of one sample.
+        view (View): What the sample shows of the unit without crops.
+        unit (tuple[int, ...]): The unit's index.
+        scalar (Callable): What the view's gradient is of.
+        tolerance (float): By how much of their maximum values and gradients may differ.
+        seen (Region, optional): The part of the sample that the unit sees, where that is known.
+    """
+
+    run: RunLayer
+    sample: Tensor
+    view: View
+    unit: tuple[int, ...]
+    scalar: Scalar
+    tolerance: float
+    seen: Region | None = None
+    effort: float = 0.0
+    dropped: set[Module] = field(default_factory=set)
+    in_steps: set[Module] = field(default_factory=set)
+
+    def find(self) -> Pyramid | None:
+        """A pyramid that holds, with as many crops as could be proven; None where there is none."""
+        places = self.view.places
+        remedies: list[Callable[[], list[Place]]] = [self.view.widened, lambda: [place.grown(1) for place in places]]
+        if self.seen not in (None, box_of(self.view.gradient, range(2, self.sample.ndim))):
+            places = remedies.pop(0)()
+        sealed: set[Module] = set()
+        while chosen := worth_cropping(self._left(places), self.unit, self.view.work):
+            modules = {place.module for place in chosen}
+            if not modules <= sealed:
+                if not self._leak([chosen])[0]:
+                    sealed |= modules
+                elif self._is_spent():
+                    return None
+                elif remedies:
+                    places = remedies.pop(0)()
+                else:
+                    leaks = self._leak([[place] for place in chosen])
+                    self.dropped |= {place.module for place, leaked in zip(chosen, leaks, strict=True) if leaked}
+                continue
+            failing = self._failing([], chosen)
+            if not failing:
+                return self._pyramid(chosen)
+            for place in failing:
+                can_grow = place.end is None and place.in_whole_steps() != place and not self._is_spent()
+                (self.in_steps if can_grow else self.dropped).add(place.module)
+        return None
+
+    def _left(self, places: Iterable[Place]) -> list[Place]:
+        left = [place for place in places if place.module not in self.dropped]
+        return [place.in_whole_steps() if place.module in self.in_steps else place for place in left]
+
+    def _pyramid(self, places: Sequence[Place]) -> Pyramid:
+        return pyramid_of(places, self.unit, self.view.work)
+
+    def _is_spent(self) -> bool:
+        return self.effort >= EFFORT * self.view.work
+
+    def _failing(self, sound: list[Place], suspects: list[Place]) -> list[Place]:
+        """Those of the suspects with which the sample does not come out the same, by halves."""
+        if not self._is_spent() and self.holds(self._pyramid(sound + suspects)):
+            return []
+        if len(suspects) == 1 or self._is_spent():
+            return suspects
+        middle = len(suspects) // 2
+        early = self._failing(sound, suspects[:middle])
+        kept = [place for place in suspects[:middle] if place not in early]
+        return early + self._failing(sound + kept, suspects[middle:])
+
+    def holds(self, pyramid: Pyramid) -> bool:
+        """Whether the sample's values and gradient are the same with the crops."""
+        self.effort += pyramid.work
+        leaf = self.sample.detach().clone().requires_grad_()
+        try:
+            with cropping([pyramid.steps]):
+                values = at_unit(self.run(leaf), pyramid.index)
+                if not agree(values.detach(), self.view.values, self.tolerance):
+                    return False
+                self.effort += pyramid.work
+                (gradient,) = torch.autograd.grad(self.scalar(values).sum(), leaf)
+        except Exception:
+            return False
+        return agree(gradient, self.view.gradient, self.tolerance)
+
+    def _leak(self, blocks: Sequence[Sequence[Place]]) -> list[bool]:
+        """For each block of places, whether the unit needs more of one of them; one pass shows it for all."""
+        crops = [[_blank(place) for place in _with_ends(block)] for block in blocks]
+        self.effort += len(blocks) * self.view.work
+        try:
+            with torch.no_grad(), nan_stays_in_place(), blanking(crops):
+                output = self.run(self.sample.repeat(len(blocks), *[1] * (self.sample.ndim - 1)))
+        except Exception:
+            return [True] * len(blocks)
+        reached: list[bool] = at_unit(output, self.unit).isnan().any(1).tolist()
+        return reached
+
+
+def _with_ends(places: Iterable[Place]) -> set[Place]:
+    """Places with those that close their branches."""
+    return {found for place in places for found in (place, place.end) if found is not None}
+
+
+def _blank(place: Place) -> Crop:
+    return Crop(place.module, place.axes, place.size, place.needed.offset, place.needed.shape, (0,) * len(place.size))
+
+
+def agree(found: Tensor, expected: Tensor, tolerance: float) -> bool:
+    """Whether two tensors are the same up to a share of the largest value expected."""
+    if found.shape != expected.shape:
+        return False
+    return float((found - expected).abs().max()) <= tolerance * float(expected.abs().max())

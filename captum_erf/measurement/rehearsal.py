@@ -1,0 +1,293 @@
+"""The rehearsal: which part of the input, and of the activations on the way, gives a unit's map as the whole would.
+
+A window is used only after one sample, computed both ways, has come out the same, and NaN has shown that the unit sees
+in the window what it sees in the whole input; crops on the way only after the like (see
+:mod:`captum_erf.geometry.pyramids`). Hard decisions that are taken from the whole input, such as those of a router,
+cross neither as NaN nor as a gradient: they show in the unit's values, which are compared for some samples more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DataParallel
+
+from ..geometry.field import TheoreticalReceptiveField
+from ..geometry.kernels import nan_stays_in_place
+from ..geometry.places import Trace, View, at_unit
+from ..geometry.pyramids import Proof, Pyramid, agree, pyramid_of, worth_cropping
+from ..geometry.region import Region
+from ..geometry.windows import Window, field_ends, field_inside, find_window, larger_windows
+from ..network.batch import Batch
+from ..network.layers import unwrap
+from ..network.network import Network
+from ..network.passes import read
+from ..result.sums import finite_samples
+from .measurement import Measurement
+from .routes import PyramidWindow, Route, Unit, WholeInput, sample_maps_of
+from .sample_maps import SampleMaps, sample_maps
+from .sharing import MANY, PLANNING, WITNESSES, Costs, alone, pays
+
+TOLERANCE = {torch.float64: 1e-12}  # of the largest value, by which parts and whole may differ
+TOLERANCE_ELSE = 1e-4
+NUM_WITNESSES = 4
+DEAD = "the first sample does not activate the unit, so the window could not be checked"
+
+
+class WindowRefuted(RuntimeError):
+    """A later sample has shown that a window's map is not that of the whole input."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is known of a unit: how it runs best alone, at which costs, and whether more may pay with more samples."""
+
+    route: Route
+    costs: Costs | None = None
+    is_final: bool = True
+
+
+@dataclass
+class Rehearsal:
+    """
+    Compares parts and whole.
+
+    Args:
+        measurement (Measurement): What is measured; its network is settled.
+        sample (Batch): One finite sample.
+        expected (int): Samples that will follow.
+    """
+
+    measurement: Measurement
+    sample: Batch
+    expected: int = MANY
+
+    def __post_init__(self) -> None:
+        self.exact = replace(self.measurement, channel=every_channel, magnitude="abs", autocast=None)
+        self.tolerance = TOLERANCE.get(self.sample.measured.dtype, TOLERANCE_ELSE)
+
+    def routes(self, units: Sequence[Unit], verdicts: dict[Unit, Verdict], witnesses: Batch) -> tuple[Route, ...]:
+        """The routes of units; what is found out of them is added to the verdicts."""
+        likely = {unit: self._likely_window(unit) for unit in units}
+        open_units = [unit for unit in likely if unit not in verdicts or self._is_open(verdicts[unit])]
+        fresh: dict[Unit, Verdict] = {}
+        with torch.backends.cudnn.flags(enabled=False):  # whose TF32 differs by more than the tolerance
+            fresh |= self._on_windows([unit for unit in open_units if isinstance(likely[unit], Window)])
+            whole = {unit: reason for unit, reason in likely.items() if isinstance(reason, str)}
+            fresh |= self._on_whole_inputs(whole, {unit: verdicts[unit] for unit in whole if unit not in open_units})
+            verdicts.update(self._witnessed(fresh, witnesses))
+        shared = whole.keys() - self._alone({unit: verdicts[unit] for unit in whole})
+        return tuple(WholeInput(whole[unit]) if unit in shared else verdicts[unit].route for unit in units)
+
+    def refuted(self, routes: Mapping[Unit, Route]) -> dict[Unit, str]:
+        """The units of which the sample does not come out on their routes as on the whole input, and by how much."""
+        units, wholes = list(routes), [WholeInput("self-check")] * len(routes)
+        expected = sample_maps_of(self.exact, units, wholes, self.sample)
+        found = sample_maps_of(self.exact, units, list(routes.values()), self.sample)
+        differences = map(self._difference, found, (maps.values for maps in expected))
+        return {unit: words for unit, words in zip(units, differences, strict=True) if words not in ("", DEAD)}
+
+    def _is_open(self, verdict: Verdict) -> bool:
+        if verdict.is_final:
+            return False
+        share = verdict.costs.share if verdict.costs else 0.0
+        return pays(share, self.expected)
+
+    def _likely_window(self, unit: Unit) -> Window | str:
+        if len(self.sample.inputs) > 1:
+            return "the network takes several inputs"
+        if self.sample.arguments:
+            return "the network takes additional arguments"
+        return "the layer has no grid" if unit.theoretical is None else find_window(unit.theoretical)
+
+    def _network(self, unit: Unit) -> Network:
+        return self.measurement.network.only([unit.place])
+
+    def _on_windows(self, units: Sequence[Unit]) -> dict[Unit, Verdict]:
+        if not units:
+            return {}
+        references = sample_maps_of(self.exact, units, [WholeInput("self-check")] * len(units), self.sample)
+        pairs = zip(units, references, strict=True)
+        return {unit: self._on_window(unit, reference.values) for unit, reference in pairs}
+
+    def _on_window(self, unit: Unit, reference: Tensor) -> Verdict:
+        """The smallest window in which the unit sees its very field, where its map equals the reference."""
+        reason = ""
+        assert unit.theoretical is not None
+        for window in larger_windows(unit.theoretical):
+            route = PyramidWindow(window, Pyramid.plain(window.unit))
+            try:
+                found, view = self._run(unit, route)
+                if _sees_its_field(self._network(unit), unit.theoretical, window, self.sample, found):
+                    difference = self._difference(found, reference)
+                    return Verdict(WholeInput(difference)) if difference else self._cropped(unit, route, view)
+                reason = "the unit sees another part of the input in the window"
+            except Exception as error:
+                reason = f"the network does not take the window: {error}"
+        return Verdict(WholeInput(reason))
+
+    def _run(self, unit: Unit, route: PyramidWindow) -> tuple[SampleMaps, View | None]:
+        """The sample's map on a window, and what the pass shows of it, where it can be looked at."""
+        with suppress(Exception):
+            (view,) = self._views([unit], route.part(self.sample), [route.window.unit])
+            return sample_maps(view.gradient, route.window.region, self.sample.size, "abs"), view
+        (found,) = sample_maps_of(self.exact, [unit], [route], self.sample)
+        return found, None
+
+    def _views(self, units: Sequence[Unit], part: Batch, indices: Sequence[tuple[int, ...]]) -> list[View]:
+        """What one pass over a part of the sample shows of units."""
+        places = sorted({unit.place for unit in units})
+        network = self.measurement.network.only(places)
+        trace = Trace(lambda inputs: read(network, part.with_measured(inputs)), network.modules, part.measured)
+        return [
+            trace.look(places.index(unit.place), self._network(unit).layers[0], index, every_channel, _strides(unit))
+            for unit, index in zip(units, indices, strict=True)
+        ]
+
+    def _cropped(self, unit: Unit, route: PyramidWindow, view: View | None) -> Verdict:
+        """The route with crops on the way, where these hold and pay."""
+        if view is None or self._runs_in_parallel:
+            return Verdict(route)
+        costs = _costs(view, route.window.unit)
+        if costs.share == 1 or not pays(costs.share, self.expected):
+            return Verdict(route, costs, is_final=costs.share == 1)
+        return Verdict(self._proved(unit, route, view) or route, costs)
+
+    def _proved(self, unit: Unit, route: PyramidWindow, view: View) -> PyramidWindow | None:
+        """The route with as many crops as can be proved."""
+        network, part = self._network(unit), route.part(self.sample)
+        proof = Proof(
+            run=lambda inputs: read(network, part.with_measured(inputs))[0],
+            sample=part.measured,
+            view=view,
+            unit=route.window.unit,
+            scalar=every_channel,
+            tolerance=self.tolerance,
+            seen=None if unit.theoretical is None else field_inside(unit.theoretical, route.window),
+        )
+        pyramid = proof.find()
+        return None if pyramid is None else replace(route, pyramid=pyramid)
+
+    @property
+    def _runs_in_parallel(self) -> bool:
+        network = self.measurement.network
+        return network.device_ids is not None or isinstance(unwrap(network.forward_func), DataParallel)
+
+    def _on_whole_inputs(self, reasons: Mapping[Unit, str], known: Mapping[Unit, Verdict]) -> dict[Unit, Verdict]:
+        """Units on the whole input, with crops on the way where a pass of their own is worth it."""
+        unknown = [unit for unit in reasons if unit not in known]
+        plain = {unit: Verdict(WholeInput(reasons[unit])) for unit in unknown}
+        able = [unit for unit in unknown if unit.theoretical is not None]
+        if not able or self._runs_in_parallel:
+            return plain
+        if not pays(0.0, self.expected, PLANNING + WITNESSES):
+            return {unit: replace(verdict, is_final=False) for unit, verdict in plain.items()}
+        views: dict[Unit, View] = {}
+        with suppress(Exception):
+            indices = [_position(unit) for unit in able]
+            views = dict(zip(able, self._views(able, self.sample, indices), strict=True))
+        costs = {unit: _costs(view, _position(unit)) for unit, view in views.items()}
+        open_verdicts = {unit: Verdict(plain[unit].route, cost, is_final=False) for unit, cost in costs.items()}
+        for unit in self._alone({**known, **open_verdicts}) & views.keys():
+            window = Window(Region.whole(self.sample.size), _position(unit))
+            route = self._proved(unit, PyramidWindow(window, Pyramid.plain(window.unit), reasons[unit]), views[unit])
+            whole = costs[unit].whole
+            open_verdicts[unit] = (
+                Verdict(plain[unit].route, Costs(whole, whole))
+                if route is None
+                else Verdict(route, Costs(whole, route.pyramid.work))
+            )
+        return plain | open_verdicts
+
+    def _alone(self, verdicts: Mapping[Unit, Verdict]) -> set[Unit]:
+        """Those of the units on the whole input for which a pass of their own is worth it."""
+        costs = {unit: verdict.costs for unit, verdict in verdicts.items() if verdict.costs is not None}
+        chosen = zip(costs, alone(list(costs.values()), self.expected), strict=True)
+        return {unit for unit, is_alone in chosen if is_alone}
+
+    def _witnessed(self, verdicts: Mapping[Unit, Verdict], witnesses: Batch) -> dict[Unit, Verdict]:
+        """The verdicts, without windows and crops in which the values of some samples are not those of the whole."""
+        units = [unit for unit, verdict in verdicts.items() if isinstance(verdict.route, PyramidWindow)]
+        if not units:
+            return dict(verdicts)
+        places = sorted({unit.place for unit in units})
+        finite = finite_samples(witnesses.measured)
+        with torch.no_grad():
+            outputs = dict(zip(places, read(self.measurement.network.only(places), witnesses), strict=True))
+        kept = dict(verdicts)
+        for unit in units:
+            expected = at_unit(outputs[unit.place], _position(unit))
+            kept[unit] = self._confirmed(unit, verdicts[unit], witnesses, expected, finite)
+        return kept
+
+    def _confirmed(self, unit: Unit, verdict: Verdict, witnesses: Batch, expected: Tensor, finite: Tensor) -> Verdict:
+        route = verdict.route
+        assert isinstance(route, PyramidWindow)
+        plain = replace(route, pyramid=Pyramid.plain(route.window.unit))
+        for candidate in dict.fromkeys((route, plain)):
+            with suppress(Exception):
+                found = candidate.values(self.measurement, unit, witnesses)
+                if agree(found[finite], expected[finite], self.tolerance):
+                    return replace(verdict, route=candidate)
+        return Verdict(WholeInput("the unit's values in the window are not those on the whole input for every sample"))
+
+    def _difference(self, part: SampleMaps, reference: Tensor) -> str:
+        """Why the window may not be used; nothing where it may."""
+        peak = float(reference.max())
+        if peak == 0.0:
+            return DEAD
+        difference = float((part.over(reference.shape[1:]) - reference).abs().max()) / peak
+        if difference <= self.tolerance:
+            return ""
+        return f"the window's map differs from the whole input's by {difference:.1e} of its maximum"
+
+
+def _position(unit: Unit) -> tuple[int, ...]:
+    assert unit.theoretical is not None
+    return unit.theoretical.position
+
+
+def _strides(unit: Unit) -> tuple[int | float, ...]:
+    assert unit.theoretical is not None
+    return unit.theoretical.stride
+
+
+def _costs(view: View, unit: tuple[int, ...]) -> Costs:
+    chosen = worth_cropping(view.places, unit, view.work)
+    return Costs(view.work, pyramid_of(chosen, unit, view.work).work)
+
+
+def _sees_its_field(
+    network: Network, theoretical: TheoreticalReceptiveField, window: Window, sample: Batch, found: SampleMaps
+) -> bool:
+    """Whether the unit sees none of the window around its field, and something at each of the field's ends.
+
+    What a map does not show, NaN does: it reaches the unit from wherever the unit sees.
+    """
+    crop = sample.measured[window.region.index]
+    around = torch.full_like(crop, math.nan)
+    inside = field_inside(theoretical, window).index
+    around[inside] = crop[inside]
+    at_ends = []
+    for end in field_ends(theoretical, window):
+        if not found.values[end.index].any():
+            at_ends.append(crop.clone())
+            at_ends[-1][end.index] = math.nan
+    with torch.no_grad(), nan_stays_in_place():
+        (output,) = read(network, Batch((torch.cat([around, *at_ends]),)))
+    index: tuple[Any, ...] = (..., *window.unit)
+    reached: list[bool] = output[index].isnan().any(1).tolist()
+    return reached == [False, *[True] * len(at_ends)]
+
+
+def every_channel(values: Tensor) -> Tensor:
+    """A scalar in which no channels cancel, and whose gradient shows where a unit's values differ."""
+    weights = torch.arange(values.shape[1], device=values.device).cos().to(values.dtype)
+    peak = values.detach().abs().amax(1, keepdim=True).clamp_min(torch.finfo(values.dtype).tiny)
+    return (weights * values * (1 + values / (4 * peak))).sum(1)

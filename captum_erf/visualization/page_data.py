@@ -1,0 +1,188 @@
+"""What the page knows: every unit's place, words and boxes, every layer's line of the table, and its maps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..result.mean_map import MeanMap
+from ..result.report import channel_words, magnitude_words, table_cells
+from ..result.statistics import STATISTICS, Row
+from ..summaries.arrays import UndefinedStatistic
+from ..summaries.mass import RadiusMass, radius_mass
+from ..text import box_size, number, place, times
+from .atlas import Atlas, atlas, extents, tile
+
+SHARES = [percent / 100 for percent in range(5, 101, 5)]  # of a map, for which the page knows the box
+SIZES = {"diameter_50": 0.5, "diameter_90": 0.9}  # that are told with each unit
+CELL = "middle of the unit's grid cell"
+CENTERS = {"theoretical": "middle of the theoretical field", "input": "middle of the input"}  # else of the cell
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit's mean map, its summary, and, where there is one, the map whose groups are single images."""
+
+    mean: MeanMap
+    row: Row
+    single: MeanMap | None = None
+
+    @property
+    def maps(self) -> Iterator[MeanMap]:
+        """The mean map, then that of each image."""
+        yield self.mean
+        if self.single is not None:
+            yield from (_of_group(self.single, group) for group in range(len(self.single.groups.counts)))
+
+    @cached_property
+    def extents(self) -> tuple[int, int]:
+        """Height and width of the part of the input that the map fills."""
+        return extents(self.mean.values)
+
+    @property
+    def cell(self) -> tuple[float, float]:
+        """The middle of the unit's grid cell in pixels."""
+        size, index, grid = self.mean.groups.size, self.mean.position or (0, 0), self.mean.grid or (1, 1)
+        y, x = ((u + 0.5) * length / g - 0.5 for u, length, g in zip(index, size, grid, strict=True))
+        return y, x
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the pictures."""
+        trf = self.mean.theoretical
+        own = [f"{statistic.words(self.row)} px" for statistic in STATISTICS if statistic.key in SIZES]
+        (_, boxes), *singles = map(_sizes, self.maps)
+        return {
+            "name": "the layer" if trf is None else f"{self.mean.position} of {times(trf.grid)}",
+            "index": self.mean.position or (0, 0),
+            "cell": self.cell,
+            "trf": None if trf is None or trf.is_global else [*(low - 0.5 for low in trf.lower), *trf.size],
+            "facts": _facts(self.mean),
+            "sizes": [own, *(words for words, _ in singles)],
+            "boxes": [boxes, *(its_boxes for _, its_boxes in singles)],
+        }
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The units of a layer."""
+
+    name: str
+    units: Sequence[Unit]
+
+    @property
+    def central(self) -> int:
+        """Number of the centre unit, or of the nearest to it that was measured."""
+        units = [(unit.mean.position or (0, 0), unit.mean.grid or (1, 1)) for unit in self.units]
+        away = [sum((u - g // 2) ** 2 for u, g in zip(*unit, strict=True)) for unit in units]
+        return away.index(min(away))
+
+    def to_dict(self, model: str) -> dict[str, Any]:
+        """Everything but the pictures."""
+        first, central = self.units[0].mean, self.units[self.central]
+        grid = first.grid or (1, 1)
+        return {
+            "name": self.name or "the network",
+            "central": self.central,
+            "step": [length / units for length, units in zip(first.groups.size, grid, strict=True)],
+            "cells": [*[model] * bool(model), *table_cells([central.mean], [central.row])[1]],
+            "units": [unit.to_dict() for unit in self.units],
+        }
+
+    def atlases(self, side: int, single_side: int) -> list[Atlas]:
+        """The maps of all units: one picture of the means, and one for each image."""
+        means, *singles = zip(*(unit.maps for unit in self.units), strict=True)
+        return [
+            atlas([tile(one.values, longest) for one in maps])
+            for maps, longest in [(means, side), *((maps, single_side) for maps in singles)]
+        ]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model's layers; without a name where there is no other."""
+
+    name: str
+    layers: Sequence[Layer]
+
+    @classmethod
+    def of(cls, name: str, units: Iterable[Unit]) -> Model:
+        """The units by layer."""
+        layers: dict[str, list[Unit]] = {}
+        for unit in units:
+            layers.setdefault(unit.mean.layer, []).append(unit)
+        return cls(without_folders(name), [Layer(layer, its_units) for layer, its_units in layers.items()])
+
+    @property
+    def units(self) -> list[Unit]:
+        return [unit for layer in self.layers for unit in layer.units]
+
+    @property
+    def rows(self) -> list[Row]:
+        """The summaries of all units."""
+        named = {"model": self.name} if self.name else {}
+        return [named | unit.row for unit in self.units]
+
+    @property
+    def headings(self) -> list[str]:
+        """Those of the table of layers."""
+        return [*["model"] * bool(self.name), *table_cells([], [])[0]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the pictures."""
+        first = self.units[0].mean
+        samples = f"{first.num_samples} sample{'s' * (first.num_samples != 1)}"
+        size = times(first.groups.size)
+        return {
+            "name": self.name,
+            "size": first.groups.size,
+            "mean": f"mean of {samples}",
+            "about": f"{magnitude_words(first.recipe)} over {samples} of {size}; {channel_words(first.recipe)}",
+            "layers": [layer.to_dict(self.name) for layer in self.layers],
+        }
+
+
+def without_folders(name: str) -> str:
+    r"""
+    The name without the folders of files in it.
+
+    Examples::
+
+        >>> without_folders("/home/me/nets.py:make"), without_folders("resnet50=runs/best.pt")
+        ('nets.py:make', 'resnet50=best.pt')
+    """
+    return re.sub(r"[^\s=@:,]*[\\/]", "", name)
+
+
+def _of_group(field: MeanMap, group: int) -> MeanMap:
+    """The map of the samples of one group alone."""
+    groups, only = field.groups, np.arange(len(field.groups.counts)) == group
+    return replace(field, groups=replace(groups, counts=groups.counts * only, dead=groups.dead * only))
+
+
+def _sizes(field: MeanMap) -> tuple[list[str], list[list[float]] | None]:
+    """Words for ``SIZES``, and ``[side, top, left]`` of the box that holds each of ``SHARES``."""
+    try:
+        mass = radius_mass(field.values)
+    except UndefinedStatistic:
+        return ["none: the unit is dead"] * len(SIZES), None
+    return [f"{number(mass.diameter(share))} px" for share in SIZES.values()], [_box(mass, share) for share in SHARES]
+
+
+def _box(mass: RadiusMass, share: float) -> list[float]:
+    (top, bottom), (left, _) = mass.box(share)
+    return [round(length, 2) for length in (bottom - top, top, left)]
+
+
+def _facts(field: MeanMap) -> dict[str, str]:
+    """What is told of a unit beside its sizes."""
+    center = f"{place(field.center)}, {CENTERS.get(field.center_source, CELL)}"
+    trf = field.theoretical
+    if trf is None:
+        return {"centre": center}
+    outside = "not known" if trf.outside is None else f"{100 * trf.outside:.1f} %"
+    return {"centre": center, "TRF": box_size(trf) + " px" * (not trf.is_global), "outside": outside}

@@ -1,0 +1,168 @@
+"""Guards: the network and the process are as they were, whatever happens."""
+
+import copy
+import threading
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from captum_erf import EffectiveReceptiveField
+from captum_erf.network.guards import unchanged
+
+IMAGES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Conv2d(4, 4, 3, stride=2, padding=1)
+    ).eval()
+
+
+def test_flags_and_buffers_come_back_after_an_interrupt(nested):
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(), nested)
+    model[2].eval()
+    flags = [module.training for module in model.modules()]
+    mean = model[0].running_mean
+    with pytest.raises(KeyboardInterrupt), unchanged(list(model.modules()), eval_mode=False):
+        model(IMAGES)
+        assert model[0].num_batches_tracked == 1
+        assert mean.abs().sum() > 0
+        model[1].training = False
+        raise KeyboardInterrupt
+    assert [module.training for module in model.modules()] == flags
+    assert model[0].num_batches_tracked == 0
+    assert model[0].running_mean is mean
+    assert mean.eq(0).all() and model[0].running_var.eq(1).all()
+
+
+def test_eval_mode_does_not_go_through_an_overridden_eval():
+    """As in detectors that freeze part of themselves there."""
+
+    class Special(nn.Module):
+        def train(self, mode=True):
+            raise AssertionError("not to be called")
+
+    model = nn.Sequential(Special(), nn.Dropout())
+    with unchanged(list(model.modules()), eval_mode=True):
+        assert not any(module.training for module in model.modules())
+    assert all(module.training for module in model.modules())
+
+
+def test_a_buffer_that_nothing_changed_is_not_written_to(nested):
+    """Its version counts for graphs that saved it."""
+    model = nn.Sequential(nn.BatchNorm2d(3), nested).eval()
+    versions = [buffer._version for buffer in model.buffers()]
+    EffectiveReceptiveField(model, "1.0").aggregate([IMAGES])
+    assert [buffer._version for buffer in model.buffers()] == versions
+
+
+class Holder:
+    """No Module, but it holds some."""
+
+    __slots__ = ("nets",)
+
+    def __init__(self, nets):
+        self.nets = nets
+
+
+class Listing(nn.Module):
+    """A Module that does not register what it runs."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.nets = [model]
+
+    def forward(self, images):
+        return self.nets[0](images)
+
+
+def behind_objects(model):
+    holder = Holder({"net": model})
+    return lambda images: holder.nets["net"](images)
+
+
+@pytest.mark.parametrize("hide", [behind_objects, Listing])
+def test_a_network_out_of_sight_is_measured_in_eval_mode_and_left_alone(hide):
+    model = network().train()
+    state = copy.deepcopy(model.state_dict())
+    field = EffectiveReceptiveField(hide(model), model[3]).aggregate([IMAGES])
+    assert_close(field.values, EffectiveReceptiveField(network(), "3").aggregate([IMAGES]).values)
+    assert_close(model.state_dict(), state)
+    assert all(module.training for module in model.modules())
+
+
+def test_a_function_may_refer_to_what_is_not_set_yet():
+    model = network()
+
+    def run(images):
+        return model(images) if images.ndim == 4 else later
+
+    assert EffectiveReceptiveField(run, model[3]).attribute(IMAGES).any()
+    later = None
+
+
+class Registry:
+    """Finds a module by a name, which shows it to nobody."""
+
+    found: dict[str, nn.Module] = {}  # noqa: RUF012
+
+    @classmethod
+    def run(cls, images):
+        return cls.found["net"](images)
+
+
+@pytest.fixture
+def out_of_sight():
+    Registry.found["net"] = network().train()
+    yield Registry.found["net"]
+    del Registry.found["net"]
+
+
+def test_a_module_in_training_mode_that_only_shows_itself_when_it_runs_is_warned_of(out_of_sight):
+    erf = EffectiveReceptiveField(lambda images: Registry.run(images), out_of_sight[3])
+    with pytest.warns(UserWarning, match="runs batch_norm and dropout as in training, although every module in sight"):
+        erf.aggregate([IMAGES])
+    assert out_of_sight[1].training
+
+
+def test_a_functional_dropout_that_never_stops_is_warned_of():
+    class Drops(nn.Sequential):
+        def forward(self, images):
+            return super().forward(nn.functional.dropout(images))
+
+    with pytest.warns(UserWarning, match=r"runs dropout as in training.* a function is called with training=True"):
+        EffectiveReceptiveField(Drops(nn.Conv2d(3, 2, 3)), "0").aggregate([IMAGES])
+
+
+def test_batch_norm_without_statistics_and_dropout_of_nothing_are_no_training():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.Dropout(0.0)).eval()
+    EffectiveReceptiveField(lambda images: model[1](nn.functional.dropout(model[0](images), 0.0)), model[1]).aggregate(
+        [IMAGES]
+    )
+
+
+def test_a_module_of_another_thread_keeps_its_mode_and_its_statistics():
+    """It trains while a network is measured here."""
+    other, running, modes = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout()), threading.Event(), []
+    other.register_forward_pre_hook(lambda module, _: modes.extend(part.training for part in module.modules()))
+
+    def train():
+        other(IMAGES)
+        running.set()
+        while running.is_set():
+            other(IMAGES)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    try:
+        running.wait()
+        for _ in range(3):
+            EffectiveReceptiveField(network().train(), "3").aggregate([IMAGES])
+    finally:
+        running.clear()
+        thread.join()
+    assert all(modes)
+    assert other[0].num_batches_tracked == len(modes) // 3

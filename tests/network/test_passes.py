@@ -1,0 +1,90 @@
+"""Passes: a network runs no further than needed, and what its layers hand over is what they gave."""
+
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from captum_erf import EffectiveReceptiveField
+from captum_erf.network.batch import Batch
+from captum_erf.network.network import Network
+from captum_erf.network.passes import run
+
+IMAGES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def test_outputs_come_in_the_order_in_which_the_layers_run(nested):
+    network = Network.of(nested, ["2", "0", "1.0", "0.0"])
+    outputs = run(network, Batch((IMAGES,)))
+    assert [network.layers[place].name for place in outputs] == ["0.0", "0", "1.0", "2"]
+    assert_close(outputs[0], nested(IMAGES))
+    assert_close(outputs[3], nested[0][0](IMAGES))
+    assert outputs[3].min() < 0
+
+
+def test_the_pass_ends_with_the_deepest_layer(nested, count_calls):
+    later = count_calls(nested[1][1])
+    run(Network.of(nested, ["0", "1.0"]), Batch((IMAGES,)))
+    assert later == []
+
+
+def test_no_except_clause_of_the_network_swallows_the_end(nested):
+    class Careful(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.after = nested, nn.Identity()
+
+        def forward(self, images):
+            try:
+                images = self.inner(images)
+            except Exception:
+                images = images * 0
+            return self.after(images)
+
+    model = Careful()
+    attributions = EffectiveReceptiveField(model, "inner.1.0").attribute(IMAGES)
+    assert_close(attributions, EffectiveReceptiveField(nested, "1.0").attribute(IMAGES))
+
+
+def test_a_users_hooks_stay_and_are_seen(nested):
+    """A hook that replaces the layer's output belongs to the network."""
+    calls = []
+    handle = nested[0].register_forward_hook(lambda module, args, output: calls.append(1) or 3 * output)
+    attributions = EffectiveReceptiveField(nested, "0").attribute(IMAGES)
+    assert calls
+    assert list(nested[0]._forward_hooks) == [handle.id]
+    handle.remove()
+    assert_close(attributions, 3 * EffectiveReceptiveField(nested, "0").attribute(IMAGES))
+
+
+def test_layers_that_hand_over_tuples_and_take_keywords():
+    class Pair(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 2, 3)
+
+        def forward(self, *, images, factor):
+            return self.conv(images) * factor, "label"
+
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pair, self.last = Pair(), nn.Identity()
+
+        def forward(self, images):
+            return self.last(input=self.pair(images=images, factor=2.0)[0])
+
+    model = Outer()
+    expected = 2 * EffectiveReceptiveField(model.pair.conv, "").attribute(IMAGES)
+    picked = EffectiveReceptiveField(model, "pair", layout=lambda output: output[0])
+    assert_close(picked.attribute(IMAGES), expected)
+    assert_close(EffectiveReceptiveField(model, "last").attribute(IMAGES, attribute_to_layer_input=True), expected)
+
+
+def test_a_compiled_network_is_read_as_the_eager_one(nested):
+    compiled = torch.compile(nested)
+    expected = EffectiveReceptiveField(nested, "1.0").attribute(IMAGES)
+    assert_close(EffectiveReceptiveField(compiled, "1.0").attribute(IMAGES), expected)
+    assert_close(EffectiveReceptiveField(compiled, nested[1][0]).attribute(IMAGES), expected)
+    part = nested[1][0]
+    nested[1] = torch.compile(nested[1])
+    assert_close(EffectiveReceptiveField(nested, part).attribute(IMAGES), expected)
