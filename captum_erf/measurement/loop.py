@@ -32,8 +32,8 @@ def run_through(
     """
     Feeds the batches to the accumulator until one of the limits is reached, and returns its maps.
 
-    Where a window is refuted on the way, the batches are gone through once more, without it, if they can be.
     ``min_samples`` are looked at before ``target_error`` can stop the run.
+    Where a window is refuted on the way, the batches are gone through once more, without it, if they can be.
     """
     skip_dead = skip_dead or accumulator.measurement.positions == GRID
     if max_samples is not None and (not _is_whole(max_samples) or max_samples < 1):

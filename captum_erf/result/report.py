@@ -170,24 +170,19 @@ def table(
         labels (sequence), further (sequence): Headings of further columns in front and at the end, and then for each
             map what stands in them.
     """
-    return columns(table_cells(fields, rows, labels, further), left=1 + (len(labels[0]) if labels else 0))
+    before, after = (part or [[]] * (len(fields) + 1) for part in (labels, further))
+    lines = zip(before, table_cells(fields, rows), after, strict=True)
+    return columns([[*label, *cells, *end] for label, cells, end in lines], left=1 + len(before[0]))
 
 
-def table_cells(
-    fields: Sequence[MeanMap],
-    rows: Sequence[Row],
-    labels: Sequence[Sequence[str]] = (),
-    further: Sequence[Sequence[str]] = (),
-) -> list[list[str]]:
+def table_cells(fields: Sequence[MeanMap], rows: Sequence[Row]) -> list[list[str]]:
     """The headings of the table, and the cells of each of its lines."""
     shown = [statistic for statistic in STATISTICS if statistic.heading]
-    before, after = (part or [[]] * (len(fields) + 1) for part in (labels, further))
-    heads = ["layer", "grid", "stride", "TRF", *[statistic.heading for statistic in shown], "outside"]
-    lines = [[*before[0], *heads, *after[0]]]
-    for field, row, label, end in zip(fields, rows, before[1:], after[1:], strict=True):
+    lines = [["layer", "grid", "stride", "TRF", *[statistic.heading for statistic in shown], "outside"]]
+    for field, row in zip(fields, rows, strict=True):
         numbers = [statistic.words(row, error=statistic.heading_error) for statistic in shown]
-        cells = ["-" if cell == "none" else cell for cell in [*_place(field), *numbers, _outside(field)]]
-        lines.append([*label, field.layer or "the network", *cells, *end])
+        cells = [*_place(field), *numbers, _outside(field)]
+        lines.append([field.layer or "the network", *["-" if cell == "none" else cell for cell in cells]])
     return lines
 
 

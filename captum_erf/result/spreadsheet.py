@@ -12,11 +12,12 @@ Row = Mapping[str, Any]
 
 def spreadsheet(rows: Sequence[Row]) -> str:
     r"""
-    Rows as CSV, with a cell for each entry of a list, in columns numbered along the axes, and none for None.
+    Rows as CSV, with a cell for each entry of a list, lists within it too, in columns numbered along the axes.
 
     Examples::
 
-        >>> print(spreadsheet([{"layer": "a", "grid": [7, 5]}, {"layer": "b", "grid": None}]).replace("\r", ""))
+        >>> rows = [{"layer": "a", "grid": [7, 5]}, {"layer": "b", "grid": None}]
+        >>> print(spreadsheet(rows).replace("\r", ""))
         layer,grid_0,grid_1
         a,7,5
         b,,
@@ -24,9 +25,9 @@ def spreadsheet(rows: Sequence[Row]) -> str:
     """
     flat = [{name: cell for key, value in row.items() for name, cell in _cells(key, value)} for row in rows]
     names = dict.fromkeys(name for row in flat for name in row)
-    lists = {name for name in names if any(other.startswith(f"{name}_0") for other in names)}
+    columns = [name for name in names if f"{name}_0" not in names and f"{name}_0_0" not in names]
     sheet = io.StringIO()
-    writer = csv.DictWriter(sheet, [name for name in names if name not in lists], extrasaction="ignore")
+    writer = csv.DictWriter(sheet, columns, extrasaction="ignore")
     writer.writeheader()
     writer.writerows(flat)
     return sheet.getvalue()
