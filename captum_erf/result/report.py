@@ -22,6 +22,7 @@ CENTER_WORDS = {
     "mixed": "measured where the theoretical field does not tell it",
     "input": "the middle of the input",
 }
+BEYOND_GAUSSIAN = 8  # sigmas that the box of 90 % of a Gaussian is far from
 LEAST_CELLS = 4  # strides in a theoretical field from which on one cell is little of it
 
 
@@ -100,7 +101,8 @@ def notes(field: MeanMap, row: Row) -> list[str]:
             f"90 % of the map lies in one cell of {cell:g} px, far within the theoretical field: that is the map of a "
             "shortcut. Blocks that add nothing to it, such as those whose last norm starts at zero, do not show."
         )
-    if trf.is_global and row[SIGMA.key] is not None and row[SIGMA.key] < cell < row["diameter_90"] / 2:
+    sigma = row[SIGMA.key]
+    if trf.is_global and sigma is not None and sigma < cell and row["diameter_90"] > BEYOND_GAUSSIAN * sigma:
         found.append(
             f"The Gaussian fits the unit's own patch of {cell:g} px; what the unit sees of the rest of the input is "
             "in its background."

@@ -72,10 +72,11 @@ def margins(values: FloatArray) -> list[FloatArray]:
 
 
 def second_moments(values: FloatArray, center: Sequence[float]) -> FloatArray:
-    """Mean squared distance from a centre along each axis."""
-    lines = zip(margins(values), center, strict=True)
+    """Mean squared distance from a centre along each axis; an error says why the map's sum has no shares."""
+    weights = as_mass_map(values)
+    lines = zip(margins(weights), center, strict=True)
     sums = [(line * np.square(np.arange(len(line)) - middle)).sum() for line, middle in lines]
-    return np.asarray(np.array(sums) / values.sum())
+    return np.asarray(np.array(sums) / weights.sum())
 
 
 def threshold_size(

@@ -11,9 +11,10 @@ import torch
 from scipy.optimize import curve_fit
 from torch import nn
 
-from captum_erf import EffectiveReceptiveField, ERFMap, protocols
+from captum_erf import EffectiveReceptiveField, ERFMap, protocols, tokens
 from captum_erf.protocols import ENERGY, LUO2016, NEURAL_API, OPENERF, PROTOCOLS, REPLKNET
 from captum_erf.result.sums import Groups
+from captum_erf.summaries import radius_mass
 
 SIZES = {"even": (36, 36), "odd": (33, 33), "oblong": (28, 44)}
 
@@ -200,22 +201,42 @@ def test_openerf_gaussian_equals_an_independent_fit(measured):
     values = maps["OPENERF"] / maps["OPENERF"].max()
     places = np.indices(values.shape).reshape(2, -1)
 
-    def gaussian(places, amplitude, background, mu_y, mu_x, sigma_y, sigma_x):
+    def gaussian(places, amplitude, mu_y, mu_x, sigma_y, sigma_x):
         y, x = places
-        return background + amplitude * np.exp(-0.5 * (((y - mu_y) / sigma_y) ** 2 + ((x - mu_x) / sigma_x) ** 2))
+        return amplitude * np.exp(-0.5 * (((y - mu_y) / sigma_y) ** 2 + ((x - mu_x) / sigma_x) ** 2))
 
-    params, _ = curve_fit(gaussian, places, values.ravel(), p0=[1, 0, *fields["OPENERF"].center, 4, 4])
+    params, _ = curve_fit(gaussian, places, values.ravel(), p0=[1, *fields["OPENERF"].center, 4, 4])
     residuals = values.ravel() - gaussian(places, *params)
-    assert report.sigmas == pytest.approx(np.abs(params[4:]), rel=1e-4)
+    assert report.sigmas == pytest.approx(np.abs(params[3:]), rel=1e-4)
     assert report.r2 == pytest.approx(1 - (residuals**2).sum() / ((values - values.mean()) ** 2).sum(), abs=1e-6)
 
 
 def test_openerf_finds_sigmas_along_the_axes_of_a_gaussian():
     y, x = np.mgrid[:50, :60]
-    values = 0.1 + np.exp(-0.5 * (((y - 24.3) / 3) ** 2 + ((x - 31.1) / 7) ** 2))
+    values = np.exp(-0.5 * (((y - 24.3) / 3) ** 2 + ((x - 31.1) / 7) ** 2))
     report = OPENERF.report(synthetic(values, OPENERF))
     assert report.sigmas == pytest.approx((3, 7), rel=1e-6)
     assert report.r2 == pytest.approx(1)
+
+
+def test_openerf_has_no_background_so_that_its_gaussian_is_wider_than_ours():
+    y, x = np.mgrid[:50, :60]
+    field = synthetic(0.1 + np.exp(-0.5 * (((y - 24) / 6) ** 2 + ((x - 31) / 6) ** 2)), OPENERF)
+    assert min(OPENERF.report(field).sigmas) > 1.1 * field.gaussian_fit().sigma
+
+
+@pytest.mark.parametrize(("side", "unit"), [(4, 1), (5, 2), (14, 6)])
+def test_openerf_takes_the_upper_left_of_the_middle_tokens(side, unit):
+    patches = nn.Sequential(nn.Conv2d(3, 6, 2, stride=2), nn.Flatten(2), Turned())
+    erf = EffectiveReceptiveField(patches, "2", layout=tokens())
+    field = OPENERF.aggregate(erf, [torch.rand(2, 3, 2 * side, 2 * side)])
+    assert field.position == (unit, unit)
+    assert OPENERF.report(field).num_samples == 2
+
+
+class Turned(nn.Module):
+    def forward(self, x):
+        return x.transpose(1, 2)
 
 
 def test_openerf_of_a_constant_map_has_shares_and_no_gaussian():
@@ -246,7 +267,15 @@ def test_neural_api_equals_sums_over_boxes(measured):
     assert report.sigma == pytest.approx(np.sqrt(np.mean(variances)), rel=1e-9)
     lines = report.to_csv().splitlines()
     assert lines[0] == "radius,mass_fraction"
-    assert lines[1:] == [f"{r:g},{share:.8f}" for r, share in table]
+    assert lines[1 : len(table) + 1] == [f"{r:g},{share:.8f}" for r, share in table]
+    assert [line.partition(",")[2] for line in lines[len(table) + 1 :]] == ["1.00000000"] * (
+        len(lines) - 1 - len(table)
+    )
+
+
+def test_neural_api_lists_radii_up_to_the_side_of_the_input():
+    lines = NEURAL_API.report(synthetic(np.ones((13, 13)), NEURAL_API)).to_csv().splitlines()
+    assert [line.partition(",")[0] for line in lines[1:]] == [str(radius) for radius in range(14)]
 
 
 def test_energy_equals_sums_of_squares(measured):
@@ -254,11 +283,8 @@ def test_energy_equals_sums_of_squares(measured):
     report = ENERGY.report(fields["ENERGY"])
     values, center = maps["ENERGY"], fields["ENERGY"].center
     dy, dx = (np.abs(np.arange(length) - c) for length, c in zip(values.shape, center, strict=True))
-    distance = np.maximum(dy[:, None], dx[None, :])
     assert report.energy == pytest.approx(values.sum())
-    for share, diameter in zip((0.5, 0.9, 0.95), report.diameters, strict=True):
-        radius = next(r for r in np.unique(distance) if values[distance <= r].sum() >= share * values.sum())
-        assert diameter == 2 * radius + 1
+    assert report.diameters == pytest.approx([radius_mass(values).diameter(share) for share in (0.5, 0.9, 0.95)])
     variances = [(values * dy[:, None] ** 2).sum() / values.sum(), (values * dx**2).sum() / values.sum()]
     assert report.sigmas == pytest.approx(np.sqrt(variances))
 
@@ -270,7 +296,7 @@ def test_standard_errors_are_the_jackknife_over_samples(measured, name):
     report = PROTOCOLS[name].report(field)
     key, statistic = {
         "LUO2016": ("ratio", lambda report: report.ratio),
-        "REPLKNET": ("rows", lambda report: report.rows[2].area),
+        "REPLKNET": ("rows", lambda report: report.rows[2].scale_free_area),
         "OPENERF": ("shares", lambda report: report.shares[1]),
         "NEURAL_API": ("sigma", lambda report: report.sigma),
         "ENERGY": ("sigmas", lambda report: report.sigmas[0]),
@@ -278,7 +304,7 @@ def test_standard_errors_are_the_jackknife_over_samples(measured, name):
     rest = np.array([statistic(PROTOCOLS[name].report(other)) for other in field.leave_one_out()])
     expected = np.sqrt(9 / 10 * ((rest - rest.mean()) ** 2).sum())
     found = {
-        "rows": lambda: report.rows[2].area_se,
+        "rows": lambda: report.rows[2].scale_free_area_se,
         "shares": lambda: report.shares_se[1],
         "sigmas": lambda: report.sigmas_se[0],
     }.get(key, lambda: getattr(report, f"{key}_se"))()

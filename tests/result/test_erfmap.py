@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ from torch import nn
 
 from captum_erf import EffectiveReceptiveField, ERFMap, summaries
 from captum_erf.result.sums import Groups
+from captum_erf.text import number
 
 # DESIGN.md, section 3
 PLACE = ["layer", "position", "grid", "input_size", "num_samples", "num_dead", "stride", "trf_size", "outside"]
 MEASURED = [
-    *["diameter_50", "diameter_90", "diameter_95", "gaussian_sigma", "gaussian_angle", "gaussian_r2"],
-    *["threshold_size", "effective_pixels", "erf_to_trf"],
+    *["displacement", "diameter_50", "diameter_90", "diameter_95", "equivalent_width", "tail_ratio"],
+    *["extent_50", "extent_90", "gaussian_sigma", "gaussian_angle", "gaussian_r2"],
+    *["threshold_size", "effective_pixels", "effective_samples", "erf_to_trf"],
 ]
 KEYS = {*PLACE, "center", "center_source", *MEASURED, *[f"{key}_se" for key in MEASURED]}
 
@@ -88,20 +91,36 @@ def test_the_summary_holds_the_units_place_and_field():
     assert row["outside"] == pytest.approx(1 - 25 / 81)
     assert (row["num_samples"], row["num_dead"]) == (12, 0)
     assert row["erf_to_trf"] == row["diameter_95"] / 9
-    assert len(row["gaussian_sigma"]) == len(row["gaussian_sigma_se"]) == 2
+    assert np.shape(row["extent_50"]) == np.shape(row["extent_50_se"]) == (2, 2)
+    assert len(row["displacement"]) == len(row["displacement_se"]) == 2
 
 
-def test_a_global_unit_has_no_ratio_and_its_grid_cells_middle_as_centre():
-    row = made("global").summary()
-    assert (row["erf_to_trf"], row["erf_to_trf_se"]) == (None, None)
-    assert (row["center"], row["center_source"]) == ([8.5, 8.5], "grid cell")
-    assert row["diameter_50"] is not None
+@pytest.mark.parametrize("kind", ["global", "no grid"])
+def test_where_nothing_tells_the_unit_centre_it_is_measured(kind):
+    field = made(kind)
+    middles = [(lower + upper) / 2 for lower, upper in field.radius_mass().box(0.5)]
+    assert (list(field.center), field.center_source) == (middles, "measured")
+    assert field.displacement == (0.0, 0.0)
+    assert field.summary()["erf_to_trf"] is None
 
 
-def test_a_unit_without_a_grid_is_measured_around_the_inputs_middle():
+def test_a_centre_is_measured_on_global_axes_alone():
+    trf = dataclasses.replace(made("2-D").theoretical, global_axes=(True, False), center=(1.0, 2.0))
+    field = dataclasses.replace(made("2-D"), theoretical=trf)
+    (lower, upper), _ = field.radius_mass().box(0.5)
+    assert (field.center, field.center_source) == (((lower + upper) / 2, 2.0), "mixed")
+
+
+def test_without_shares_a_centre_cannot_be_measured():
+    field = made("global")
+    signed = dataclasses.replace(field, groups=dataclasses.replace(field.groups, sums=-field.groups.sums))
+    assert (signed.center, signed.center_source) == (field.theoretical.center, "grid cell")
+    assert (dataclasses.replace(signed, theoretical=None).center_source) == "input"
+
+
+def test_a_unit_without_a_grid_has_no_place():
     row = made("no grid").summary()
     assert all(row[key] is None for key in ("position", "grid", "stride", "trf_size", "outside", "erf_to_trf"))
-    assert (row["center"], row["center_source"]) == ([7.5, 7.5], "input")
 
 
 def test_a_signed_map_has_no_shares_but_a_fit():
@@ -119,16 +138,154 @@ def test_methods_are_the_summaries_of_the_map_around_the_unit_centre():
     curve = field.radius_mass("euclidean")
     expected = summaries.radius_mass(values, center, "euclidean")
     assert_array_equal(curve.mass, expected.mass)
-    assert field.radius_mass().diameter(0.5) == summaries.radius_mass(values, center).diameter(0.5)
-    assert field.gaussian_fit().r2 == summaries.gaussian_fit(values, center).r2
+    assert field.radius_mass().diameter(0.5) == summaries.radius_mass(values).diameter(0.5)
+    for place in ("unit", center):
+        assert field.radius_mass(center=place).diameter(0.5) == summaries.radius_mass(values, center).diameter(0.5)
+    assert field.radius_mass(center=(3, 4)).diameter(0.5) == summaries.radius_mass(values, (3, 4)).diameter(0.5)
+    assert field.equivalent_width() == summaries.equivalent_width(values)
+    assert field.tail_ratio() == summaries.tail_ratio(values)
+    assert field.gaussian_fit().covariance.tolist() == summaries.gaussian_fit(values, center).covariance.tolist()
     assert_array_equal(field.moments().centroid, summaries.moments(values).centroid)
     assert field.threshold_size() == summaries.threshold_size(values, center, 1 - 0.9545)
     assert field.threshold_size(0.5) == summaries.threshold_size(values, center, 0.5)
     assert field.square_share(0.3) == summaries.square_share(values, center, 0.3)
     assert field.effective_pixels() == summaries.effective_pixels(values)
+    assert field.threshold_size(reference="cell") == summaries.threshold_size(values, center, cell=(2, 2))
     assert [shape.family for shape in field.compare_shapes()] == [
         shape.family for shape in summaries.compare_shapes(values, center)
     ]
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda field: field.radius_mass(center="middle"), 'center must be None, "unit" or a pixel position'),
+        (lambda field: field.threshold_size(reference="box"), 'reference must be "pixel" or "cell", got \'box\''),
+        (lambda field: field.extent(0.5, spacing=-1.0), "spacing must be a positive length, or one per axis, got -1.0"),
+        (lambda field: field.share_of_theory(np.ones((3, 3))), r"expected mean squares of shape \(20, 24\)"),
+    ],
+    ids=["center", "reference", "spacing", "prediction"],
+)
+def test_arguments_that_make_no_sense_are_refused(use, message):
+    with pytest.raises(ValueError, match=message):
+        use(made("2-D"))
+
+
+def test_r2_is_that_over_the_theoretical_field_and_half_of_it_around():
+    field = made("2-D")
+    part = tuple(
+        slice(max(low - 5, 0), min(high + 5, length))
+        for low, high, length in zip(field.theoretical.lower, field.theoretical.upper, (20, 24), strict=True)
+    )
+    assert field.theoretical.size == (9, 9)
+    assert field.gaussian_fit().r2 == summaries.gaussian_fit(field.values, field.center, part).r2
+
+
+def causal(kernel, padding):
+    model = nn.Sequential(nn.ConstantPad1d(padding, 0.0), nn.Conv1d(1, 1, kernel, bias=False))
+    nn.init.ones_(model[1].weight)
+    return EffectiveReceptiveField(model, "1").aggregate([torch.randn(4, 1, 40)], position=(30,))
+
+
+@pytest.mark.parametrize(("padding", "ends"), [((8, 0), (-8.5, 0.5)), ((4, 4), (-4.5, 4.5))], ids=["causal", "even"])
+def test_extent_says_how_far_back_and_ahead(padding, ends):
+    field = causal(9, padding)
+    assert_allclose(field.extent(1.0), [ends])
+    assert_allclose(field.extent(1.0, spacing=0.5), [np.multiply(ends, 0.5)])
+    assert_allclose(field.radius_mass().diameter(0.5), 4.5)
+
+
+def gaussian_maps(count, seed, width=0.15, size=31):
+    """Sample maps of a Gaussian with noise that is never negative."""
+    rng, squares = np.random.default_rng(seed), np.square(np.indices((size, size)) - size // 2).sum(0)
+    return np.exp(-squares / 50) * rng.gamma(width**-2, width**2, size=(count, size, size))
+
+
+def test_statistics_that_noise_moves_one_way_are_corrected_by_the_jackknife():
+    truth = ERFMap(Groups.of(gaussian_maps(10, 0, 1e-3)), "x", None, {})
+    noisy = [ERFMap(Groups.of(gaussian_maps(10, seed, 0.8)), "x", None, {}).summary() for seed in range(8)]
+    for key, raw in (("gaussian_r2", truth.gaussian_fit().r2), ("effective_pixels", truth.effective_pixels())):
+        found = np.array([row[key] for row in noisy])
+        assert abs(found.mean() - raw) < 3 * found.std(ddof=1) / len(found) ** 0.5 + 0.003 * raw
+    plain = [ERFMap(Groups.of(gaussian_maps(10, seed, 0.8)), "x", None, {}).effective_pixels() for seed in range(8)]
+    assert np.mean(plain) < 0.97 * truth.effective_pixels()
+
+
+def test_effective_samples_tell_whether_few_carry_the_mean():
+    field = squares(4, [1.0, 1.0, 1.0, 5.0])
+    assert field.summary()["effective_samples"] == pytest.approx(64 / 28)
+    assert squares(3, [2.0] * 7).summary()["effective_samples"] == pytest.approx(7)
+
+
+def test_share_of_theory_is_one_for_a_map_that_is_as_predicted():
+    values = gaussian_maps(1, 0, 1e-3)[0]
+    prediction = (3 * values) ** 2
+    field = ERFMap(Groups.of(gaussian_maps(10, 1, 1e-3)), "x", None, {"magnitude": "abs"})
+    assert field.share_of_theory(prediction) == pytest.approx(1, abs=1e-4)
+    noisy = ERFMap(Groups.of(gaussian_maps(10, 1, 0.5)), "x", None, {"magnitude": "abs"})
+    residual = noisy.values - values * (noisy.values * values).sum() / np.square(values).sum()
+    plain = 1 - np.square(residual).sum() / np.square(noisy.values - noisy.values.mean()).sum()
+    assert plain < 0.98 < noisy.share_of_theory(prediction)
+    assert field.share_of_theory(np.roll(prediction, 9, 0)) < 0.2
+    signed = ERFMap(field.groups, "x", None, {"magnitude": "signed"})
+    with pytest.raises(ValueError, match="no prediction for magnitude 'signed'"):
+        signed.share_of_theory(prediction)
+
+
+def pair(images, **options):
+    torch.manual_seed(3)
+    nets = [nn.Sequential(nn.Conv2d(1, 8, k, padding=k // 2), nn.Tanh(), nn.Conv2d(8, 4, 3, padding=1)) for k in (3, 5)]
+    return [EffectiveReceptiveField(net, "2").aggregate(images, **options) for net in nets]
+
+
+def test_a_paired_difference_is_that_of_the_numbers_and_its_error_that_of_the_pairs():
+    small, large = pair(torch.randn(5, 4, 1, 16, 16))
+    value, error = large.difference(small, lambda field: field.equivalent_width())
+    assert value == large.equivalent_width() - small.equivalent_width()
+    pairs = zip(large.leave_one_out(), small.leave_one_out(), strict=True)
+    rest = np.array([one.equivalent_width() - other.equivalent_width() for one, other in pairs])
+    assert error == pytest.approx(np.sqrt(0.9 * np.square(rest - rest.mean()).sum()))
+    ratio, log_error = large.ratio(small, lambda field: field.equivalent_width())
+    assert ratio == pytest.approx(large.equivalent_width() / small.equivalent_width())
+    assert log_error == pytest.approx(error / large.equivalent_width(), rel=0.5)
+    assert small.difference(small, lambda field: field.values.sum()) == (0.0, 0.0)
+    assert small.ratio(small, lambda field: -1.0) == (None, None)
+
+
+def test_pairs_are_of_the_same_samples_in_the_same_order():
+    images = torch.randn(5, 4, 1, 16, 16)
+    small, _ = pair(images)
+    others = {
+        "other samples": pair(images + 1)[1],
+        "another order": pair(images.flip(0))[1],
+        "fewer": pair(images[:4])[1],
+        "other groups": pair(images, groups=5)[1],
+    }
+    for other in others.values():
+        with pytest.raises(ValueError, match="did not see the same samples in the same order"):
+            small.difference(other, lambda field: field.values.sum())
+    assert small.difference(pair(images.flatten(0, 1).split(3))[1], lambda field: field.values.sum())[1] > 0
+
+
+def test_images_with_names_are_paired_however_a_network_wants_them_prepared(tmp_path):
+    images = torch.randn(12, 1, 16, 16)
+    names = [f"{number // 2}.png" for number in range(12)]
+    batches = [(images[n : n + 4], names[n : n + 4]) for n in range(0, 12, 4)]
+    small, _ = pair(batches, get_groups=lambda batch: batch[1])
+    _, large = pair([(2 * batch + 1, words) for batch, words in batches], get_groups=lambda batch: batch[1])
+    assert small.groups.counts.tolist() == [2] * 6 + [0] * 4
+    assert large.difference(small, lambda field: field.equivalent_width())[1] > 0
+    large.save(tmp_path / "large.npz")
+    assert ERFMap.load(tmp_path / "large.npz").difference(small, lambda field: field.num_samples) == (0, 0.0)
+    assert "over 6 images (12 samples), in 6 groups; a 95 % interval is 2.57 of them" in str(small)
+
+
+def test_maps_of_version_0_1_know_no_samples():
+    old = ERFMap.load(Path(__file__).parents[1] / "fixtures" / "resnet18-layer1-0.1.npz")
+    assert old.summary()["effective_samples"] is None
+    assert old.summary()["diameter_50"] > 1
+    with pytest.raises(ValueError, match=r"does not know its samples, as version 0\.1"):
+        old.difference(old, lambda field: field.values.sum())
 
 
 def squares(groups, numbers, dead=()):
@@ -189,9 +346,9 @@ def test_a_statistic_without_a_value_has_no_error():
 
 
 def test_a_statistic_that_one_group_alone_makes_possible_has_no_error():
-    """Without the only sample that is not dead the map is zero, and its radius undefined."""
+    """Without the only sample that is not dead the map is zero, and its box undefined."""
     field = squares(3, [0.0, 7.0, 0.0, 0.0])
-    assert field.estimate(lambda field: field.radius_mass().radius(0.5)) == (0.0, None)
+    assert field.estimate(lambda field: field.radius_mass().diameter(0.5)) == (0.5, None)
     assert field.summary()["diameter_50_se"] is None
 
 
@@ -235,9 +392,9 @@ def test_errors_of_the_summary_are_those_of_estimate():
     row = field.summary()
     statistics = {
         "diameter_50": lambda f: f.radius_mass().diameter(0.5),
-        "effective_pixels": lambda f: f.effective_pixels(),
         "threshold_size": lambda f: f.threshold_size(),
-        "gaussian_r2": lambda f: f.gaussian_fit().r2,
+        "tail_ratio": lambda f: f.tail_ratio(),
+        "gaussian_sigma": lambda f: f.gaussian_fit().sigma,
     }
     for key, statistic in statistics.items():
         assert (row[key], row[f"{key}_se"]) == pytest.approx(field.estimate(statistic))
@@ -278,7 +435,7 @@ def test_the_file_holds_no_pickle(tmp_path):
     field.save(str(tmp_path / "field.npz"))
     with np.load(tmp_path / "field.npz", allow_pickle=False) as stored:
         assert all(stored[key].dtype != object for key in stored.files)
-        assert json.loads(str(stored["header"]))["version"] == 2
+        assert json.loads(str(stored["header"]))["version"] == 3
 
 
 def test_save_refuses_to_overwrite_unless_told(tmp_path):
@@ -359,7 +516,7 @@ def test_load_of_another_schema_version(tmp_path):
     made("2-D").save(path)
     header_as(path, lambda header: {"version": 99})
     with pytest.raises(
-        ValueError, match="has schema version 99, this captum-erf reads version 2; install the captum-erf"
+        ValueError, match="has schema version 99, this captum-erf reads versions 2 and 3; install the captum-erf"
     ):
         ERFMap.load(path)
 
@@ -380,12 +537,14 @@ def test_the_report_tells_what_was_measured_and_where():
         "sum over all channels",
         "9 x 9 px, 69.1 % of it outside the input",
         "stride             2 x 2 px",
-        "unit centre        (0, 0), the middle of the theoretical field",
-        f"50 % of the mass   {row['diameter_50']:.1f} ± {row['diameter_50_se']:.1f} px",
-        f"ERF / TRF          {row['erf_to_trf']:.2f} ±",
-        f"Gaussian sigma     {row['gaussian_sigma'][0]:.1f} ± {row['gaussian_sigma_se'][0]:.1f}, ",
+        "unit centre        (0, 0), onto which the unit projects",
+        f"50 % of the mass   {number(row['diameter_50'], row['diameter_50_se'])} px square",
+        f"ERF / TRF          {number(row['erf_to_trf'], row['erf_to_trf_se'])}; ",
+        f"{row['diameter_95'] / 5:.2f} of the 5 px of the TRF that lie inside the input",
+        "px from the unit's cell",
         "threshold size",
         "effective pixels",
+        "± one standard error over 12 samples, in 3 groups; a 95 % interval is 4.30 of them to both sides.",
     ):
         assert part in report
 
@@ -394,11 +553,10 @@ def test_the_report_tells_what_was_measured_and_where():
     ("kind", "part"),
     [
         ("global", "global: every input position can influence the unit"),
-        ("global", "the middle of the unit's grid cell"),
+        ("global", "measured: the middle of the box that holds half of the map"),
         ("no grid", "neuron_selector 1"),
-        ("no grid", "(7.5, 7.5), the middle of the input"),
         ("signed", "mean dy/dx over 12 samples"),
-        ("one group", "px"),
+        ("one group", "No standard errors: all samples are in one group."),
     ],
 )
 def test_the_report_of_other_kinds(kind, part, field):
@@ -415,6 +573,7 @@ def test_every_kind_has_a_short_repr_and_a_report(field):
 
 def test_reports_without_errors_claim_none():
     assert "±" not in str(made("one sample"))
+    assert "None" not in str(made("one sample"))
     assert "±" in str(made("2-D"))
 
 
@@ -424,3 +583,35 @@ def test_values_are_the_mean_of_the_group_sums():
     placed[groups.region.index] = groups.sums.sum(0) / groups.counts.sum()
     assert_allclose(field.values, placed)
     assert groups.counts.sum() == field.num_samples
+
+
+def drawn(values, **changes):
+    """A map of ten alike groups with a theoretical field of 41 x 41 around its middle."""
+    trf = dataclasses.replace(made("2-D").theoretical, **{"stride": (8, 8), "input_size": values.shape, **changes})
+    return ERFMap(Groups.of(np.stack([values] * 10)), "x", trf, {})
+
+
+def test_a_gaussian_that_does_not_fit_is_not_printed_as_a_number():
+    checks = np.indices((20, 24)).sum(0) % 2 + 0.01
+    row = drawn(checks).summary()
+    assert row["gaussian_r2"] < 0.5
+    assert (row["gaussian_sigma"], row["gaussian_sigma_se"], row["gaussian_angle"]) == (None, None, None)
+    report = str(drawn(checks))
+    assert "Gaussian sigma     none that fits" in report
+    assert "No Gaussian describes this map (R² 0." in report
+
+
+def test_the_map_of_a_shortcut_is_said_to_be_one():
+    values = np.zeros((60, 60))
+    values[28:34, 28:34] = 1.0
+    found = {"lower": (0, 0), "upper": (60, 60), "size": (60, 60), "center": (30.5, 30.5)}
+    assert "90 % of the map lies in one cell of 8 px" in str(drawn(values, **found))
+    assert "one cell" not in str(drawn(np.ones((60, 60)), **found))
+
+
+def test_a_gaussian_on_the_units_own_patch_of_a_global_field_is_said_to_be_one():
+    values = np.full((64, 64), 0.02)
+    values[30:36, 30:36] = 1.0
+    found = {"global_axes": (True, True), "lower": (0, 0), "upper": (64, 64), "size": (64, 64)}
+    assert "The Gaussian fits the unit's own patch of 8 px" in str(drawn(values, **found))
+    assert "own patch" not in str(drawn(gaussian_maps(1, 0, 1e-3, 65)[0], **found))

@@ -9,7 +9,7 @@ from scipy import stats
 
 from captum_erf import summaries
 from captum_erf.geometry.region import Region
-from captum_erf.result.sums import Groups, GroupSums, standard_error
+from captum_erf.result.sums import Groups, GroupSums, corrected, fingerprints, standard_error
 
 GROUPS = 10
 
@@ -19,7 +19,7 @@ def groups_of(samples):
     sums = np.stack([np.sum(group, axis=0) for group in samples])
     counts = np.array([len(group) for group in samples])
     size = sums.shape[1:]
-    return Groups(sums, counts, np.zeros_like(counts), Region.whole(size), size)
+    return Groups(sums, counts, 0 * counts, 0.0 * counts, 0 * counts, Region.whole(size), size)
 
 
 def test_standard_error_of_a_mean_is_that_of_the_group_means():
@@ -94,6 +94,37 @@ def test_what_is_summed_up_later_does_not_change_a_finished_result():
     sums.add(torch.ones(1, 2), Region((0,), (2,)), torch.tensor([0]))
     assert groups.counts.tolist() == [1]
     assert groups.sums.tolist() == [[1.0, 1.0]]
+
+
+def test_the_jackknife_takes_the_bias_off_a_variance():
+    """Dividing by n in place of n - 1 is the bias that it removes exactly."""
+    numbers = np.random.default_rng(0).normal(size=12)
+    without = [float(np.var(np.delete(numbers, place))) for place in range(12)]
+    assert corrected(float(np.var(numbers)), without) == pytest.approx(np.var(numbers, ddof=1))
+    assert corrected(2.0, [1.0, 1.0], most=2.5) == 2.5
+    assert corrected(2.0, [1.0]) == corrected(2.0, [1.0, None]) == 2.0
+    assert corrected(None, []) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.complex64], ids=str)
+def test_fingerprints_tell_samples_apart_and_know_them_again(dtype):
+    samples = torch.randn(50, 3, 7, 5).to(dtype)
+    found = fingerprints(samples)
+    assert len(set(found.tolist())) == 50
+    assert torch.equal(fingerprints(samples.contiguous(memory_format=torch.channels_last)), found)
+    assert torch.equal(torch.cat([fingerprints(part) for part in samples.clone().split(7)]), found)
+    assert not set(fingerprints(samples.flip(3)).tolist()) & set(found.tolist())
+    assert 0 not in found
+
+
+def test_sums_know_the_squares_and_prints_of_their_samples():
+    sums = GroupSums.empty(3, 1, None)
+    maps = torch.tensor([[1.0, 2.0], [3.0, 1.0], [torch.nan, 1.0]])
+    sums.add(maps, Region((0,), (2,)), torch.tensor([0, 0, 2]), torch.tensor([5, 7, 11]))
+    groups = sums.numbered_from(1).finished((2,))
+    assert groups.squares.tolist() == [0.0, 25.0, 0.0]
+    assert groups.prints.tolist() == [0, 12, 0]
+    assert groups.effective_samples() == pytest.approx(49 / 25)
 
 
 def blobs(size, num_dims, sigmas):

@@ -229,6 +229,27 @@ def test_maps_worked_on_in_slabs_give_the_same_fit(monkeypatch):
     np.testing.assert_allclose(summaries.gaussian_fit(values).covariance, whole.covariance, rtol=1e-6)
 
 
+@pytest.mark.parametrize("margin", [0, 20, 150])
+def test_r2_over_a_part_does_not_hang_on_how_much_empty_input_lies_around(margin):
+    noise = 0.1 * np.random.default_rng(0).normal(size=(60, 60))
+    values = np.pad(draw("gaussian", (60, 60), (30, 28), covariance_of((9, 6), 35)) + noise, margin)
+    part = (slice(margin, margin + 60),) * 2
+    fit = summaries.gaussian_fit(values, within=part)
+    model = draw("gaussian", values.shape, fit.mean, fit.covariance, fit.amplitude, fit.background)
+    residual = (values - model)[part]
+    assert fit.r2 == pytest.approx(1 - np.square(residual).sum() / np.square(values[part] - values[part].mean()).sum())
+    assert fit.r2 == pytest.approx(0.79, abs=0.01)
+    for shape in summaries.compare_shapes(values, within=part):
+        assert shape.r2 <= 1
+        if shape.family == "gaussian":
+            assert shape.r2 == fit.r2
+
+
+def test_sigma_is_the_geometric_mean():
+    fit = summaries.gaussian_fit(draw("gaussian", (50, 50), (25, 25), covariance_of((8, 4.5), 35)))
+    assert fit.sigma == pytest.approx(6, rel=1e-4)
+
+
 def pixels(*lit, shape=(21, 21)):
     values = np.zeros(shape)
     for pixel in lit:
