@@ -13,21 +13,24 @@ from ..result.mean_map import MeanMap
 from ..text import number
 from .curves import half_side
 from .scales import sequence
-from .sheet import Sheet, is_narrow
+from .sheet import Sheet, check_axes, is_narrow, root_of
 from .words import caption as made_caption
 from .words import layer_names, shortened, text_width, unit_words
 
 SAMPLE_SCALES = ("linear", "log")
+SAMPLES, SIZE = "number of samples", "side of the box with half of the map [px]"
 
 
 def convergence(
     fields: Sequence[MeanMap],
     *,
     scale: str | None = None,
+    cmap: Any = None,
     title: str | None = None,
     caption: str | None = None,
     width: float | None = None,
     figure: FigureBase | None = None,
+    ax: Axes | None = None,
 ) -> Figure:
     r"""
     Side of the box that holds half of the mass against the number of samples: are 50 images enough?
@@ -35,7 +38,9 @@ def convergence(
     Args:
         fields (Sequence[ERFMap]): Maps of one or more units after growing numbers of samples.
         scale (str, optional): Axis of the samples, ``"linear"`` or ``"log"``; None is ``"log"`` beyond a factor of 10.
+        cmap (str or Colormap, optional): Colours of the units, from first to last; None is ``"viridis"``.
         title, caption, width, figure: As in :func:`plot`.
+        ax (Axes, optional): Where to draw all units together; ``ax.legend()`` tells them apart.
 
     Returns:
         *matplotlib.figure.Figure*: a panel for each unit with one standard error to both sides, and a band of one
@@ -70,29 +75,37 @@ def convergence(
         last = [snapshots[-1] for snapshots in units.values()]
         caption = made_caption(last, "Bars and bands: one standard error, by jackknife over groups of samples.")
     names = layer_names([snapshots[-1] for snapshots in units.values()])
-    courses = list(zip(names, units.values(), strict=True))
+    courses = list(zip(names, units.values(), sequence(len(units), cmap), strict=True))
     counts = [field.num_samples for field in fields]
-    with Sheet(figure, width, title, caption, (1.6 * len(units),)) as sheet:
+    scale = scale or ("log" if max(counts) > 10 * min(counts) else "linear")
+    if ax is not None:
+        check_axes(ax, width, figure)
+        for name, snapshots, colour in courses:
+            _draw_course(ax, snapshots, name, colour)
+        ax.set(xscale=scale, xlabel=SAMPLES, ylabel=SIZE, title=title)
+        return root_of(ax.figure)
+    with Sheet(figure, width, title, caption) as sheet:
         cells = sheet.parts[0].subplots(len(units), 1, sharex=True, squeeze=False)[:, 0]
-        for axes, (label, snapshots), colour in zip(cells, courses, sequence(len(units)), strict=True):
-            _draw_course(axes, snapshots, label, colour, sheet)
-        cells[-1].set_xscale(scale or ("log" if max(counts) > 10 * min(counts) else "linear"))
-        cells[-1].set_xlabel("number of samples")
-        sheet.parts[0].supylabel("side of the box with half of the map [px]", fontsize=sheet.font)
+        for axes, (name, snapshots, colour) in zip(cells, courses, strict=True):
+            words = _draw_course(axes, snapshots, name, colour)
+            room = sheet.width - 0.6 - text_width(words, sheet.font)
+            axes.set_title(shortened(name, room, sheet.font) + words)
+        cells[-1].set(xscale=scale, xlabel=SAMPLES)
+        sheet.parts[0].supylabel(SIZE, fontsize=sheet.font)
         sheet.fit(0, len(units), {axes: 0.4 if is_narrow(sheet.width) else 0.25 for axes in cells})
     return sheet.root
 
 
-def _draw_course(axes: Axes, snapshots: Sequence[MeanMap], label: str, colour: Any, sheet: Sheet) -> None:
+def _draw_course(axes: Axes, snapshots: Sequence[MeanMap], name: str, colour: Any) -> str:
+    """A unit's course, and its last value in words."""
     estimates = [field.estimate(half_side) for field in snapshots]
     counts = [field.num_samples for field in snapshots]
     values, errors = np.array(estimates, dtype=np.float64).T
     last, error = estimates[-1]
-    assert last is not None
     share = f" ({100 * error / last:.1f} %)" if error is not None and last else ""
     words = f": {number(last, error, 2)} px{share}"
-    axes.set_title(shortened(label, sheet.width - 0.6 - text_width(words, sheet.font), sheet.font) + words)
-    axes.errorbar(counts, values, errors, marker="o", ms=3, lw=1.0, capsize=2, color=colour)
+    axes.errorbar(counts, values, errors, marker="o", ms=3, lw=1.0, capsize=2, color=colour, label=name + words)
     axes.grid(alpha=0.25, lw=0.5)
     if error is not None:
         axes.axhspan(last - error, last + error, color=colour, alpha=0.25, lw=0)
+    return words

@@ -75,6 +75,11 @@ class Curve:
             axes.fill_between(self.sides, low, high, color=colour, alpha=0.35, lw=0)
 
 
+def is_signed(fields: Sequence[MeanMap]) -> bool:
+    """Whether a map has negative values, so that colours must have a middle."""
+    return any(float(field.values.min()) < 0 for field in fields)
+
+
 def has_errors(field: MeanMap) -> bool:
     """Whether there are groups of samples to tell the errors from."""
     return any(True for _ in field.leave_one_out())
@@ -83,6 +88,6 @@ def has_errors(field: MeanMap) -> bool:
 def name_mass(axes: Axes, fields: Sequence[MeanMap], shown: float) -> None:
     """Names the axes of mass curves, which end where the input ends, or with what is shown where that is small."""
     end = float(max(max(field.values.shape) for field in fields))
-    axes.set(xlabel=SIDE, ylabel="share of the map inside", xlim=(0, shown if 2 * shown < end else end), ylim=(0, 1.02))
+    axes.set(xlabel=SIDE, ylabel="share of the map", xlim=(0, shown if 2 * shown < end else end), ylim=(0, 1.02))
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     axes.grid(alpha=0.25, lw=0.5)

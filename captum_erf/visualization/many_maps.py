@@ -6,36 +6,27 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure, FigureBase, SubFigure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator
 
 from ..result.mean_map import MeanMap
-from .curves import Curve, has_errors, name_mass
+from .curves import Curve, has_errors, is_signed, name_mass
+from .look import Look
+from .marks import outline, shared_handles
 from .one_map import BANDS, LINE_SHAPE, plot
-from .panels import (
-    PLANES,
-    Look,
-    around_trf,
-    colour_bar,
-    draw_inset,
-    draw_line,
-    draw_plane,
-    is_signed,
-    longest_side,
-    needs_inset,
-    outline,
-    shape_of,
-    shared_handles,
-)
+from .panels import PLANES, colour_bar, draw_inset, draw_line, draw_plane
 from .scales import sequence
 from .sheet import Sheet, is_narrow, legend, width_of
+from .windows import around_trf, longest_side, needs_inset, shape_of
 from .words import caption as made_caption
 from .words import fitting, layer_names, title_of, trf_short
 
 INSETS = "Insets: the box with 90 % of the map, enlarged."
+HALF = "side of the box with 50 % of the map"
 DETAILED = 12  # maps of a figure up to which each shows the whole input, its size and a curve with a name
 COLUMNS = {(True, True): 3, (True, False): 6, (False, True): 5, (False, False): 8}  # detailed, narrow
 
@@ -104,15 +95,10 @@ def plot_layers(
         caption = _caption(fields, look, detailed)
     room = width_of(figure, width)
     columns = _columns(len(fields), detailed, is_narrow(room))
-    with Sheet(figure, width, title, caption, (maps_height(len(fields), columns, room), 2.1)) as sheet:
+    with Sheet(figure, width, title, caption, 2) as sheet:
         _draw_maps(sheet, fields, names, columns, look)
         _draw_masses(sheet, sheet.parts[1], fields, names)
     return sheet.root
-
-
-def maps_height(count: int, columns: int, width: float) -> float:
-    """Inches that rows of maps with words above and beneath take, about."""
-    return math.ceil(count / columns) * (width / columns + 0.4) + 0.4
 
 
 def _columns(count: int, detailed: bool, narrow: bool) -> int:
@@ -127,8 +113,8 @@ def _caption(fields: Sequence[MeanMap], look: Look, detailed: bool) -> str:
     return made_caption(
         fields,
         "Slices through the unit centre." if any(field.values.ndim == 3 for field in fields) else "",
-        f"Each map over its own maximum{scale}{'' if look.zoom == 'input' else ', around its TRF'}.",
-        "TRF: theoretical receptive field.",
+        f"Each map over its own maximum{scale}.",
+        "TRF: theoretical receptive field." if look.zoom == "input" else "Each around its theoretical field (TRF).",
         INSETS if small else "",
         BANDS if banded else "",
     )
@@ -174,20 +160,21 @@ def _draw_masses(sheet: Sheet, part: SubFigure, fields: Sequence[MeanMap], names
     for field, name, colour in zip(fields, short, palette, strict=True):
         curve = Curve.of(field)
         if curve is not None:
-            curve.draw(axes, colour, f"{name}: {curve.words(0.5)}", 1.4 if detailed else 0.9)
+            curve.draw(axes, colour, f"{name}: {curve.size(0.5)} px", 1.4 if detailed else 0.9)
     sheet.fit(1, 1, {axes: 0.5 if is_narrow(sheet.width) else 0.27})
     name_mass(axes, fields, max(longest_side(around_trf(field)) for field in fields))
     if detailed:
-        legend(part, axes.get_legend_handles_labels()[0], sheet.width, 0.85 * sheet.font)
+        legend(part, axes.get_legend_handles_labels()[0], sheet.width, 0.85 * sheet.font, HALF)
     else:
         _number_curves(axes, palette)
 
 
 def _number_curves(axes: Axes, palette: Sequence[Any]) -> None:
     place = axes.inset_axes((1.02, 0, 0.02, 1))
-    norm = Normalize(0.5, len(palette) + 0.5)
-    bar = axes.figure.colorbar(
-        ScalarMappable(norm, ListedColormap(list(palette))), cax=place, label="number of the map"
-    )
+    last = len(palette)
+    colours = ScalarMappable(Normalize(0.5, last + 0.5), ListedColormap(list(palette)))
+    bar = axes.figure.colorbar(colours, cax=place, label="number of the map")
+    if bar.solids is not None:
+        bar.solids.set(edgecolor="face", rasterized=False)
     bar.outline.set_linewidth(0.4)
-    place.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    place.yaxis.set_major_locator(FixedLocator(np.linspace(1, last, 6).round().tolist()))

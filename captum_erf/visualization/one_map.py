@@ -11,26 +11,12 @@ from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
 
 from ..result.mean_map import MeanMap
-from .curves import INK, SHARES, Curve, has_errors, name_mass
-from .panels import (
-    MASS_LINES,
-    PLANES,
-    TRF,
-    Look,
-    Window,
-    colour_bar,
-    draw_line,
-    draw_plane,
-    fitted,
-    handles,
-    is_signed,
-    longest_side,
-    nearest,
-    outline,
-    shape_of,
-    shows_trf,
-)
-from .sheet import Sheet, is_narrow, legend, root_of, width_of
+from .curves import INK, SHARES, Curve, has_errors, is_signed, name_mass
+from .look import Look
+from .marks import MASS_LINES, TRF, fitted, handles, outline
+from .panels import PLANES, colour_bar, draw_line, draw_plane, nearest
+from .sheet import Sheet, check_axes, is_narrow, legend, root_of, width_of
+from .windows import Window, longest_side, shape_of, shows_trf
 from .words import caption as made_caption
 from .words import trf_words, unit_words
 
@@ -90,7 +76,7 @@ def plot(
         >>> erf = EffectiveReceptiveField(torch.nn.Conv2d(3, 8, 5), layer="")
         >>> figure = plot(erf.aggregate([torch.randn(4, 3, 16, 16)]))
         >>> figure.axes[1].get_ylabel()
-        'share of the map inside'
+        'share of the map'
     """
     look = Look.read([field], scale, cmap, zoom, image)
     if ax is not None:
@@ -104,8 +90,7 @@ def plot(
         width = ALONE
     narrow = is_narrow(width_of(figure, width))
     stacked = narrow or len(planes) == 3
-    parts = (2.4, 1.9) if stacked and curve is not None else (3.0,)
-    with Sheet(figure, width, title, caption, parts) as sheet:
+    with Sheet(figure, width, title, caption, 2 if stacked and curve is not None else 1) as sheet:
         beside = curve is not None and not stacked
         cells = sheet.parts[0].subplots(1, max(1, len(planes)) + beside, squeeze=False)[0]
         legend(sheet.parts[0], _draw_map(cells, field, look, window, curve), sheet.width, 0.85 * sheet.font)
@@ -141,10 +126,7 @@ def draw_alone(
     ax: Axes, field: MeanMap, look: Look, title: str | None, width: float | None, figure: FigureBase | None
 ) -> Figure:
     """The map with its marks and its colour bar in axes of the user's."""
-    if not isinstance(ax, Axes):
-        raise TypeError(f"ax must be Matplotlib Axes, got {type(ax).__name__}.")
-    if figure is not None or width is not None:
-        raise ValueError("ax brings its own figure and width; leave out figure and width.")
+    check_axes(ax, width, figure)
     fit, curve, planes = fitted(field), Curve.of(field), PLANES.get(field.values.ndim)
     if planes is None:
         draw_line(ax, field, look, look.window(field), fit)
@@ -187,4 +169,4 @@ def _name_axes(axes: Axes, field: MeanMap, plane: tuple[int, int]) -> None:
     across = [axis for axis in range(len(names)) if axis not in plane]
     axes.set(xlabel=f"{names[plane[1]]} [px]", ylabel=f"{names[plane[0]]} [px]")
     if across:
-        axes.set_title(f"slice at {names[across[0]]} = {nearest(field, across[0])}")
+        axes.set_title(f"{names[across[0]]} = {nearest(field, across[0])}")

@@ -9,9 +9,12 @@ from matplotlib.figure import Figure, FigureBase
 
 from ..result.mean_map import MeanMap
 from .curves import Curve
+from .look import Look
+from .marks import handles
 from .one_map import ALONE, draw_alone, one_caption
-from .panels import Look, colour_bar, draw_plane, handles, shape_of
+from .panels import colour_bar, draw_plane
 from .sheet import Sheet, legend
+from .windows import shape_of
 from .words import unit_words
 
 
@@ -61,7 +64,7 @@ def overlay(
         title = f"Effective receptive field of {unit_words(field)}"
     if caption is None:
         caption = one_caption(field, look) + " Beneath: a photograph in grey."
-    with Sheet(figure, width or (ALONE if figure is None else None), title, caption, (3.0,)) as sheet:
+    with Sheet(figure, width or (ALONE if figure is None else None), title, caption) as sheet:
         axes, window, curve = sheet.parts[0].subplots(), look.window(field), Curve.of(field)
         draw_plane(axes, field, (0, 1), look, window)
         axes.set(xlabel="x [px]", ylabel="y [px]")

@@ -107,6 +107,6 @@ def ticks(norm: colors.Normalize, apart: float) -> list[float]:
     return [low, *reversed(found)]
 
 
-def sequence(count: int) -> Sequence[Any]:
-    """Colours from first to last, which black and white tells apart as well."""
-    return list(matplotlib.colormaps["viridis"](np.linspace(0, 0.88, count)))
+def sequence(count: int, cmap: str | colors.Colormap | None = None) -> Sequence[Any]:
+    """Colours for lines from first to last, which grey tells apart as well."""
+    return list(read_cmap(cmap or "viridis", False)(np.linspace(0, 0.88, count)))

@@ -12,24 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
 from ..result.mean_map import MeanMap
-from .curves import Curve, has_errors
-from .many_maps import INSETS, maps_height
+from .curves import Curve, has_errors, is_signed
+from .look import Look
+from .many_maps import INSETS
+from .marks import shared_handles
 from .one_map import LINE_SHAPE
-from .panels import (
-    PLANES,
-    Look,
-    Window,
-    colour_bar,
-    draw_inset,
-    draw_line,
-    draw_plane,
-    is_signed,
-    joined,
-    needs_inset,
-    shape_of,
-    shared_handles,
-)
+from .panels import PLANES, colour_bar, draw_inset, draw_line, draw_plane
 from .sheet import PAGE, Sheet, legend, width_of
+from .windows import Window, joined, needs_inset, shape_of
 from .words import caption as made_caption
 from .words import fitting, layer_name, model_name, shortened, title_of, weights_name
 
@@ -154,8 +144,7 @@ def plot_models(
     if width is None and figure is None:
         width = min(PAGE, max(3.3, 0.8 + 2.2 * table.width))
     across, blocks = _columns(table.width, width_of(figure, width))
-    height = maps_height(across * blocks * len(table.cells), across, width_of(figure, width))
-    with Sheet(figure, width, title, caption, (height,)) as sheet:
+    with Sheet(figure, width, title, caption) as sheet:
         _draw(sheet, table, look, shared, across, blocks)
     return sheet.root
 

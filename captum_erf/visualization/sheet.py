@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, cast
 
@@ -21,8 +22,10 @@ from .words import text_width, wrapped
 
 PAGE = 7.0
 NARROW = 5.0  # below this width panels stand under each other and fonts are smaller
-TALLEST = 2.0  # height of a map over its width, beyond which it is drawn narrower instead
+LOWEST, TALLEST = 0.3, 2.0  # height of a map's place over its width; other maps leave some of their place blank
 DPI = 200
+SLACK = 0.03  # inches by which a map's place is higher than it, so that its width alone sets its size
+ROUNDS = 4  # of laying out; the first or second is close
 
 
 class ERFFigure(Figure):
@@ -42,27 +45,23 @@ class Sheet:
     """
 
     def __init__(
-        self, figure: FigureBase | None, width: float | None, title: str, caption: str, heights: Sequence[float]
+        self, figure: FigureBase | None, width: float | None, title: str, caption: str, parts: int = 1
     ) -> None:
-        if figure is not None and not isinstance(figure, FigureBase):
-            raise TypeError(f"figure must be a Matplotlib Figure or SubFigure, got {type(figure).__name__}.")
         if figure is not None and width is not None:
             raise ValueError("figure brings its own width; leave out one of figure and width.")
         if width is not None and not 1.5 <= width <= 40:
             raise ValueError(f"width must be in inches, such as 3.3 (one column) or 7 (a page), got {width!r}.")
         self.width = width_of(figure, width)
-        self.heights = list(heights)
         self.font = font_size(self.width)
         self._context = matplotlib.rc_context(cast(Any, _settings(self.font)))
-        self._fits: dict[int, tuple[int, dict[Axes, float]]] = {}
+        self._fits = [_Fit(1, {})] * parts
         self._is_own = figure is None
         self._words = title, caption
         self._place = figure
 
     def __enter__(self) -> Sheet:
         self._context.__enter__()
-        size = (self.width, sum(self.heights) + 1.0)
-        place = self._place or ERFFigure(figsize=size, dpi=DPI, layout="constrained")
+        place = self._place or ERFFigure(figsize=(self.width, self.width), dpi=DPI, layout="constrained")
         self.root = root_of(place)
         if self.root.get_layout_engine() is None:
             self.root.set_layout_engine("constrained")
@@ -73,8 +72,8 @@ class Sheet:
             size_ = 0.85 * self.font
             words = wrapped(caption, 0.97 * self.width, size_)
             place.supxlabel(words, x=0.015, ha="left", fontsize=size_, color="0.3", linespacing=1.25)
-        self._grid = place.add_gridspec(len(self.heights), 1, height_ratios=self.heights)
-        self.parts: list[SubFigure] = [place.add_subfigure(self._grid[row, 0]) for row in range(len(self.heights))]
+        self._grid = place.add_gridspec(len(self._fits), 1)
+        self.parts: list[SubFigure] = [place.add_subfigure(self._grid[row, 0]) for row in range(len(self._fits))]
         return self
 
     def __exit__(
@@ -88,33 +87,57 @@ class Sheet:
 
     def fit(self, part: int, rows: int, shapes: dict[Axes, float]) -> None:
         """Makes a part as high as its maps need: the height over the width of each, in ``rows`` rows."""
-        self._fits[part] = rows, {axes: min(shape, TALLEST) for axes, shape in shapes.items()}
+        self._fits[part] = _Fit(rows, {axes: min(max(shape, LOWEST), TALLEST) for axes, shape in shapes.items()})
 
     def _settle(self) -> None:
         """Lays the panels out; where the figure is ours, its height follows from the widths that this leaves."""
+        heights = [fit.estimate(self.width) for fit in self._fits]
+        self._grid.set_height_ratios(heights)
         engine = self.root.get_layout_engine()
-        for _ in range(3 if self._is_own else 1):
-            if engine is not None:
-                engine.execute(self.root)
-            missing = [self._missing(part) for part in range(len(self.parts))] if self._is_own else [0.0]
-            if max(map(abs, missing)) < 0.01:
+        if not self._is_own or engine is None:
+            return
+        self.root.set_figheight(sum(heights) + 1.0)
+        for _ in range(ROUNDS):
+            engine.execute(self.root)
+            missing = [fit.missing() for fit in self._fits]
+            if max(map(abs, missing)) < SLACK / 2:
                 return
             used = [part.bbox.height / self.root.dpi for part in self.parts]
             heights = [max(0.3, height + more) for height, more in zip(used, missing, strict=True)]
             self._grid.set_height_ratios(heights)
             self.root.set_figheight(self.root.get_figheight() + sum(heights) - sum(used))
 
-    def _missing(self, part: int) -> float:
-        rows, shapes = self._fits.get(part, (0, {}))
-        if not shapes:
-            return self.heights[part] - self.parts[part].bbox.height / self.root.dpi
-        return rows * max(_height_missing(axes, shape) for axes, shape in shapes.items())
+
+@dataclass
+class _Fit:
+    """The maps of a part, with the height over the width of each, in a number of rows."""
+
+    rows: int
+    shapes: dict[Axes, float]
+
+    def estimate(self, width: float) -> float:
+        """About the height in inches that they need, rather more: a map that fills its column shows its true width."""
+        (axes, *_), shape = self.shapes, max(self.shapes.values())
+        grid = axes.get_gridspec()
+        return self.rows * (shape * width / (grid.ncols if grid else 1) + 0.35) + 0.8
+
+    def missing(self) -> float:
+        """Height in inches that the rows lack."""
+        return self.rows * max(_height_missing(axes, shape) for axes, shape in self.shapes.items())
 
 
 def _height_missing(axes: Axes, shape: float) -> float:
     figure = axes.figure
     box = axes.get_position(original=True).transformed(figure.transSubfigure)
-    return float(shape * box.width - box.height) / figure.dpi
+    return float(shape * box.width - box.height) / figure.dpi + SLACK
+
+
+def check_axes(ax: Any, width: float | None, figure: FigureBase | None) -> None:
+    """Refuses what is no axes, and axes beside another place to draw."""
+    if not isinstance(ax, Axes):
+        raise TypeError(f"ax must be Matplotlib Axes, got {type(ax).__name__}.")
+    if figure is not None or width is not None:
+        raise ValueError("ax brings its own figure and width; leave out figure and width.")
 
 
 def root_of(place: FigureBase) -> Figure:
@@ -127,6 +150,8 @@ def root_of(place: FigureBase) -> Figure:
 
 def width_of(figure: FigureBase | None, width: float | None) -> float:
     """The width in inches that there is to draw in."""
+    if figure is not None and not isinstance(figure, FigureBase):
+        raise TypeError(f"figure must be a Matplotlib Figure or SubFigure, got {type(figure).__name__}.")
     return (width or PAGE) if figure is None else float(figure.get_window_extent().width / root_of(figure).dpi)
 
 
@@ -138,14 +163,15 @@ def is_narrow(width: float) -> bool:
     return width < NARROW
 
 
-def legend(part: SubFigure, handles: Sequence[Artist], width: float, size: float) -> None:
+def legend(part: SubFigure, handles: Sequence[Artist], width: float, size: float, title: str | None = None) -> None:
     """A legend beneath a part, in as many columns as fit."""
     if not handles:
         return
     longest = max(text_width(str(handle.get_label()), size) for handle in handles)
     columns = max(1, min(len(handles), int(width / (longest + 4.6 * size / 72))))
     columns = math.ceil(len(handles) / math.ceil(len(handles) / columns))
-    part.legend(handles=list(handles), ncols=columns, loc="outside lower center", fontsize=size, columnspacing=1.5)
+    style: dict[str, Any] = {"fontsize": size, "title_fontsize": size, "columnspacing": 1.5}
+    part.legend(handles=list(handles), ncols=columns, loc="outside lower center", title=title, **style)
 
 
 def _settings(font: float) -> dict[str, Any]:
