@@ -27,6 +27,10 @@ def notes(
     fields = [field for found in measured for field in found.fields]
     unit = fields[0].position if len(fields) == 1 else settings.keywords["positions"][0]
     paragraphs = [TABLE_WORDS, _error_words(measured), f"Unit: {unit}, {report.channel_words(fields[0].recipe)}."]
+    if options.spacing:
+        paragraphs.append(
+            "z, y, x: ends of the shortest interval with that share of the map, from the unit's own cell."
+        )
     if len(measured) > 1:
         paragraphs.append("Δ: difference from the first row, or the same layer's first row, image by image.")
     several = len(measured) > 1

@@ -25,7 +25,7 @@ from .options import UsageError, plain
 from .page import write_page
 from .plan import Case, Settings, each_model, make_cases, make_settings
 from .samples import Samples, make_samples
-from .terminal import tell
+from .terminal import fitted, tell
 from .texts import Spacing
 
 LISTED = 8  # maps up to which each is named
@@ -88,8 +88,8 @@ def _tell_and_write(
     if reports:
         run["protocol"] = [report.to_dict() for report in reports]
     texts = [
-        table(fields, summaries, comparison.labels(measured), comparison.differences(measured)),
-        *([extents(summaries, comparison.labels(measured), options.spacing)] if options.spacing else []),
+        fitted(table(fields, summaries, comparison.labels(measured), comparison.differences(measured))),
+        *([fitted(extents(summaries, comparison.labels(measured), options.spacing))] if options.spacing else []),
         notes(options, settings, measured, summaries),
         *map(str, reports),
     ]
