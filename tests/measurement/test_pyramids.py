@@ -177,7 +177,9 @@ def test_a_decoder_with_a_skip(position):
 def test_what_comes_before_an_attention_stays_whole():
     model = net(Attention())
     field = measured(model, "6", torch.randn(4, 3, 24, 24, dtype=torch.float64))
-    assert re.fullmatch(r"whole input: the unit sees the whole input, cropped \d times? on the way", field.recipe["route"])
+    assert re.fullmatch(
+        r"whole input: the unit sees the whole input, cropped \d times? on the way", field.recipe["route"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -312,9 +314,11 @@ class Router(nn.Module):
     def forward(self, x):
         scores = self.gate(x.mean((2, 3)))
         if not self.is_batched:
-            return torch.cat([self.experts[int(best)](image[None]) for best, image in zip(scores.argmax(1), x)])
+            return torch.cat(
+                [self.experts[int(best)](image[None]) for best, image in zip(scores.argmax(1), x, strict=True)]
+            )
         hard = F.one_hot(scores.argmax(1), 2).to(x)
-        return sum(chosen.view(-1, 1, 1, 1) * expert(x) for chosen, expert in zip(hard.T, self.experts))
+        return sum(chosen.view(-1, 1, 1, 1) * expert(x) for chosen, expert in zip(hard.T, self.experts, strict=True))
 
 
 class Winners(nn.Module):
