@@ -1,5 +1,7 @@
 """Whether 95 % intervals cover the truth as often as they say, for the numbers that are printed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -33,10 +35,7 @@ def field_of(maps):
     """The samples dealt into groups, as a measurement deals them."""
     sums = np.stack([maps[group::GROUPS].sum(0) for group in range(GROUPS)])
     counts = np.array([len(maps[group::GROUPS]) for group in range(GROUPS)])
-    whole = Groups.of(sums)
-    return ERFMap(
-        Groups(sums, counts, whole.dead, whole.squares, whole.prints, whole.region, whole.size), "x", None, {}
-    )
+    return ERFMap(replace(Groups.of(sums), counts=counts), "x", None, {})
 
 
 @pytest.mark.slow
