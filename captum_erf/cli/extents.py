@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ..result.statistics import Row
-from ..text import columns, number
+from ..text import columns, interval
 from .texts import Spacing
 
 SHARES = (50, 90)  # percent of the map
@@ -15,7 +14,7 @@ AXES = ("z", "y", "x")
 
 def extents(rows: Sequence[Row], labels: Sequence[Sequence[str]], spacing: Spacing) -> str:
     r"""
-    A table of extents with their errors, a line for each map.
+    A table of extents, and their lengths with errors, a line for each map.
 
     Args:
         rows (Sequence[dict]): Summaries of the maps, see :meth:`ERFMap.summary`.
@@ -48,14 +47,10 @@ def along(spacing: Spacing, num_dims: int) -> Sequence[float]:
 
 
 def _cells(row: Row, share: int, lengths: Sequence[float]) -> list[str]:
-    ends, errors = row[f"extent_{share}"], row[f"extent_{share}_se"]
-    if ends is None:
+    extents, errors = row[f"extent_{share}"], row[f"extent_{share}_se"]
+    if extents is None:
         return ["-"] * len(lengths)
     return [
-        number([_scaled(ends[axis], length)], None if errors is None else [_scaled(errors[axis], length)], digits=3)
-        for axis, length in enumerate(lengths)
+        interval([end * length for end in ends], None if error is None else error * length, digits=3)
+        for ends, error, length in zip(extents, errors or [None] * len(lengths), lengths, strict=True)
     ]
-
-
-def _scaled(pair: Sequence[float | None], length: float) -> list[Any]:
-    return [None if value is None else value * length for value in pair]

@@ -133,6 +133,7 @@ def test_page_and_extents(capsys):
     assert cli.main(arguments) == 0
     printed = capsys.readouterr().out
     assert "50 % y [mm]" in printed
+    assert re.search(r"-\d\.\d{3} to \d\.\d{3} \(\d", printed)
     with open("out/page.html", encoding="utf-8") as page:
         assert "other" in page.read()
     with open("out/summary.json") as stream:
