@@ -56,7 +56,7 @@ class AxisSearch:
         self.guess.strides = {layer: float(self.stride(layer)) for layer in self._layers}
         self._learn()
         if all_patterns and not self.is_repeated:
-            self._find_patterns(self._layers)
+            self._find_patterns(self._layers, whole=True)
         near = {bound for bound in self.bounds if self._is_near_end(bound, own)}
         if self.is_repeated and self.bounds - near:
             self._look_beyond()
@@ -71,15 +71,16 @@ class AxisSearch:
         if self.like and (self.like.inside, self.like.outside) == (self.inside, self.outside):
             self.patterns = self.like.patterns
         else:
-            self._find_patterns({bound.layer for bound in self.bounds if all_patterns or self.guess.is_torn(bound)})
+            layers = {bound.layer for bound in self.bounds if all_patterns or self.guess.is_torn(bound)}
+            self._find_patterns(layers, whole=all_patterns)
 
     def _learn(self) -> None:
         for canvas in self.canvases.made.values():
             self.guess.learn(canvas)
 
-    def _find_patterns(self, layers: Collection[int]) -> None:
+    def _find_patterns(self, layers: Collection[int], *, whole: bool) -> None:
         layers = self.periods.keys() & set(layers) - self.patterns.keys()
-        self.patterns |= find_patterns(self.canvases, self.guess, self.periods, layers)
+        self.patterns |= find_patterns(self.canvases, self.guess, self.periods, layers, whole=whole)
         self._learn()
 
     def _confirm(self, own: Canvas, pixels: int) -> None:

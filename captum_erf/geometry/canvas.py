@@ -8,7 +8,7 @@ for it.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -141,9 +141,15 @@ class Canvas:
                     low[at_least] = np.maximum(low[at_least], number)
                     high[~at_least] = np.minimum(high[~at_least], number - 1)
 
-    def brackets(self) -> Iterable[tuple[int, Side, NDArray[np.float64], NDArray[np.float64]]]:
-        """Layer, side, and the smallest and largest possible bounds of all units, infinite where nothing is known."""
-        return ((layer, side, low, high) for (layer, side), (low, high) in self._brackets.items())
+    def brackets(self) -> Iterator[tuple[int, Side, NDArray[np.float64], NDArray[np.float64]]]:
+        """Layer, side, and the smallest and largest possible bounds of all units; infinite where nothing is known, as
+        near the ends, where units see less.
+        """
+        for (layer, side), (low, high) in self._brackets.items():
+            if side == LOWER:
+                yield layer, side, np.where(low >= self.margin, low, -np.inf), high
+            else:
+                yield layer, side, low, np.where(high <= self.length - self.margin, high, np.inf)
 
     def bracket(self, bound: Bound) -> tuple[int, int]:
         """Smallest and largest possible value of a bound."""
