@@ -120,7 +120,7 @@ class ERFAccumulator:
         self._check_sound()
         names = self.measurement.names(batch, len(taken))
         if len(taken) > 0:
-            with self.measurement.running():
+            with self.measurement.running(taken, weights=self._plan is None):
                 plan, maps = self._measured(taken)
             if self.measurement.nonfinite == "raise":
                 self._check_finite(plan, maps)
