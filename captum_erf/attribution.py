@@ -20,7 +20,7 @@ from .measurement.memo import Memo
 from .measurement.sample_maps import Magnitude
 from .network.batch import Batch, as_arguments
 from .network.gradient import unit_gradients
-from .network.guards import gradients_enabled, unchanged
+from .network.guards import gradients_enabled, set_up, unchanged
 from .network.layers import ForwardFunc, find_layers
 from .network.layouts import Layout, as_layout
 from .network.network import Network
@@ -147,7 +147,8 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
             batch = batch.read_by(network.input_layout)
         _warn_of_mixing(network)
         found: list[Any] = [None] * len(self._layers)
-        with gradients_enabled(), unchanged(network.modules, eval_mode=False):
+        set_up(network, batch)
+        with gradients_enabled(), unchanged(network.modules, eval_mode=False, weights=False):
             settled = self._settled(network, reader, batch)
             for place, _, gradients in unit_gradients(settled, [[reader]] * len(self._layers), batch):
                 own = batch.in_own_order(gradients)

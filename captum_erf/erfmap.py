@@ -46,8 +46,8 @@ class ERFMap(MeanMap):
         >>> field = EffectiveReceptiveField(model, "1").aggregate([torch.zeros(2, 1, 7)])
         >>> field.values
         array([0., 1., 2., 3., 2., 1., 0.])
-        >>> field.center, field.radius_mass().diameter(0.5)
-        ((3.0,), 3.0)
+        >>> field.center, round(field.radius_mass().diameter(0.5), 6)
+        ((3.0,), 1.75)
     """
 
     def summary(self) -> dict[str, Any]:

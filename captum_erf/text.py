@@ -63,27 +63,22 @@ def number(value: Any, error: Any = None, digits: int = 1) -> str:
 
     Args:
         value (float, list or None): The number; a list within a list holds the two ends of an interval.
-        error (float, list or None): Its standard error, of the same kind.
+        error (float, list or None): Its standard error; of an interval, that of its length.
         digits (int): Digits behind the point where no error says how many there are.
 
     Examples::
 
         >>> number(5.0578, 0.0231), number(2418.8, 366.0), number(7.0, 0.0), number(31.02), number(None)
         ('5.058 ± 0.023', '2420 ± 370', '7.0 ± 0', '31.0', 'none')
-        >>> number([5.0, 4.0], [0.12, 0.2]), number([[-3.0, 4.25]])
-        ('5.00 ± 0.12, 4.00 ± 0.20', '-3.0 to 4.2')
+        >>> number([5.0, 4.0], [0.12, 0.2]), number([[-3.0, 4.25]], [0.12])
+        ('5.00 ± 0.12, 4.00 ± 0.20', '-3.0 to 4.2 (7.25 ± 0.12)')
     """
     if value is None:
         return "none"
     if isinstance(value, Sequence):
         errors = [None] * len(value) if error is None else error
-        pairs = zip(value, errors, strict=True)
-        return ", ".join(
-            " to ".join(number(one, its, digits) for one, its in zip(ends, end_errors or (None, None), strict=True))
-            if isinstance(ends, Sequence)
-            else number(ends, end_errors, digits)
-            for ends, end_errors in pairs
-        )
+        write = interval if isinstance(value[0], Sequence) else number
+        return ", ".join(write(one, its, digits) for one, its in zip(value, errors, strict=True))
     if error is None:
         return f"{value:.{digits}f}"
     if error <= EXACT * abs(value):
@@ -95,6 +90,13 @@ def number(value: Any, error: Any = None, digits: int = 1) -> str:
 def counted(number: int, thing: str) -> str:
     """A number of things: ``1 crop``, ``2 crops``."""
     return f"{number} {thing}{'s' * (number != 1)}"
+
+
+def interval(ends: Sequence[float], error: float | None = None, digits: int = 1) -> str:
+    """The ends of an interval, and its length with the standard error."""
+    lower, upper = ends
+    words = f"{lower:.{digits}f} to {upper:.{digits}f}"
+    return words if error is None else f"{words} ({number(upper - lower, error)})"
 
 
 def columns(lines: Sequence[Sequence[str]], left: int = 1) -> str:

@@ -66,7 +66,7 @@ for (depth, kernel), published in PUBLISHED.items():
             **with_error("effective_RF_diam", field.estimate(diameter)),
             "published": published,
             "eff/theo": diameter(field) / field.theoretical.size[0],
-            **with_error("square_diam", (report.diameter, report.diameter_se)),
+            **with_error("square_diam", (report.diameter, None)),
             **with_error("sigma", (report.sigma, report.sigma_se)),
         }
     )

@@ -56,8 +56,8 @@ def measure(weights: str, activation: type[nn.Module] | None, replaced: dict[str
 
 
 def mean_distance(field: ERFMap, metric: str) -> float:
-    curve = field.radius_mass(metric)
-    return float(curve.radii @ np.diff(curve.mass, prepend=0))
+    curve = field.radius_mass(metric, center="unit")
+    return float(np.trapezoid(1 - curve.mass, curve.sides)) / 2
 
 
 def box_to_disc(field: ERFMap) -> float:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from matplotlib.figure import Figure
 
 from ..erfmap import ERFMap
 from ..result.spreadsheet import spreadsheet
@@ -21,20 +18,15 @@ SUMMARY = "summary.json"
 LONGEST = 100  # letters of a folder's name
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A figure that is drawn when it is written, and its file's name without the ending."""
-
-    name: str
-    draw: Callable[[], Figure]
-    formats: Sequence[str]
-
-
 def write(
-    folder: Path, maps: Mapping[str, ERFMap], rows: Sequence[Row], run: Mapping[str, Any], picture: Picture
+    folder: Path,
+    maps: Mapping[str, ERFMap],
+    rows: Sequence[Row],
+    run: Mapping[str, Any],
+    drawings: Mapping[str, Callable[[Path], object]],
 ) -> list[Path]:
     r"""
-    Writes ``summary.csv``, ``summary.json``, a ``.npz`` for each map and the picture. What an earlier run has written
+    Writes ``summary.csv``, ``summary.json``, a ``.npz`` for each map and the drawings. What an earlier run has written
     into the folder is written over or removed; ``summary.json`` lists it.
 
     Args:
@@ -42,34 +34,33 @@ def write(
         maps (Mapping[str, ERFMap]): The maps by the names of their files, without ending.
         rows (Sequence[dict]): Their summaries.
         run (Mapping): What was measured and how, ready for JSON.
-        picture (Picture): The figure.
+        drawings (Mapping[str, Callable]): By the names of their files what draws them and writes them.
 
     Returns:
         *list[Path]*: the files.
     """
-    pictures = [folder / f"{picture.name}.{ending}" for ending in picture.formats]
-    files = [*pictures, folder / "summary.csv", folder / SUMMARY, *(folder / f"{name}.npz" for name in maps)]
-    _remove(folder, keep=files)
+    names = [*drawings, "summary.csv", SUMMARY, *(f"{name}.npz" for name in maps)]
+    _remove(folder, keep=names)
     for name, field in maps.items():
         field.save(folder / f"{name}.npz", overwrite=True)
     listed = [{**row, "file": f"{name}.npz"} for row, name in zip(rows, maps, strict=True)]
-    report = {**run, "layers": listed, "files": [file.name for file in files]}
-    (folder / SUMMARY).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    (folder / SUMMARY).write_text(
+        json.dumps({**run, "layers": listed, "files": names}, indent=2) + "\n", encoding="utf-8"
+    )
     (folder / "summary.csv").write_text(spreadsheet(rows), encoding="utf-8", newline="")
-    figure = picture.draw()
-    for file in pictures:
-        figure.savefig(file)
-    return files
+    for name, draw in drawings.items():
+        draw(folder / name)
+    return [folder / name for name in names]
 
 
-def _remove(folder: Path, keep: Iterable[Path]) -> None:
+def _remove(folder: Path, keep: Iterable[str]) -> None:
     """Removes what an earlier run has written here and this one does not write over."""
     try:
         written = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["files"]
         names = [name for name in written if isinstance(name, str) and Path(name).name == name]
     except (OSError, ValueError, KeyError, TypeError):
         return
-    for name in set(names) - {file.name for file in keep}:
+    for name in set(names) - set(keep):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..network.guards import eager, same_attributes, unchanged
+from ..network.guards import eager, unchanged
 from ..network.layers import find_layers
 from ..network.layouts import Layout, apply_layout, channels_last, check_layout, fits_input, tokens
 from ..text import times
@@ -71,7 +71,7 @@ def look(model: nn.Module, shape: Sequence[int]) -> Outputs:
 def left_alone(model: nn.Module) -> Iterator[None]:
     """The model in evaluation mode, with its buffers, attributes and flags as they were before."""
     modules = list(model.modules())
-    with same_attributes(modules), unchanged(modules, eval_mode=True), eager():
+    with unchanged(modules, eval_mode=True), eager():
         yield
 
 

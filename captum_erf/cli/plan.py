@@ -15,7 +15,6 @@ from torch import nn
 from ..network.layouts import Layout, channels_last, tokens
 from ..network.units import resolve_position
 from ..protocols import PROTOCOLS, Protocol
-from ..text import times
 from .layers import Outputs, Reading, default_layers, detect_layout, look, read_shape, wanted_layers
 from .models import NamedModel, load_model
 from .options import PRECISIONS, is_file
@@ -195,26 +194,6 @@ def _check_unit(case: Case, layer: str, keywords: dict[str, Any]) -> None:
     outside = [one for one in chosen if not -channels <= one < channels]
     if outside:
         raise ValueError(f"--channel {outside[0]} is outside the {channels} channels of {layer}: 0 to {channels - 1}.")
-
-
-def list_layers(case: Case) -> str:
-    """The modules, what they hand over, and which of them are measured without ``--layers``."""
-    rows = [_layer_row(case, name, module) for name, module in case.found.model.named_modules()]
-    wide, wider = (max(len(row[column]) for row in rows) for column in (0, 1))
-    lines = [f"{name:<{wide}}  {kind:<{wider}}  {words}  {star}".rstrip() for name, kind, words, star in rows]
-    chosen = "* is measured" if case.layers else "None is measured without --layers and --layout"
-    size = times(case.shape[1:])
-    return "\n".join([*lines, "", f"{case.wanted.name} on inputs of {size}. {chosen}."])
-
-
-def _layer_row(case: Case, name: str, module: nn.Module) -> tuple[str, str, str, str]:
-    output = case.outputs.get(name)
-    if output is None:
-        words = "not run"
-    else:
-        words = "no tensor" if output.shape is None else f"(N, {str(output.shape[1:])[1:]}"
-        words += f", run {output.calls} times" * (output.calls > 1)
-    return name or "(the network)", type(module).__name__, words, "*" if name in case.layers else ""
 
 
 def each_model(cases: Sequence[Case]) -> Iterator[Case]:

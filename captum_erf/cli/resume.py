@@ -114,9 +114,7 @@ class Batches:
     def __init__(
         self, samples: Samples, batch_size: int, accumulator: ERFAccumulator, saved: SavedRun | None = None
     ) -> None:
-        left = Grouped(samples, range(accumulator.num_samples, len(samples)))
-        # A generator of its own, so that starting on the batches draws none of the numbers that a stored run counts on.
-        self._loader = DataLoader(left, batch_size, generator=torch.Generator())
+        self._loader = loader(samples, range(accumulator.num_samples, len(samples)), batch_size)
         self._accumulator = accumulator
         self._saved = saved
 
@@ -128,6 +126,11 @@ class Batches:
             yield batch
             if self._saved is not None and (number % self._saved.every == 0 or number == len(self)):
                 self._saved.write(self._accumulator)
+
+
+def loader(samples: Samples, numbers: range, batch_size: int) -> DataLoader[tuple[Tensor, int]]:
+    """Batches of the samples of these numbers; drawing none of the random numbers that a stored run counts on."""
+    return DataLoader(Grouped(samples, numbers), batch_size, generator=torch.Generator())
 
 
 def digest(model: nn.Module) -> str:

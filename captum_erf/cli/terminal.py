@@ -49,6 +49,43 @@ def wrapped(paragraph: str) -> str:
     return textwrap.fill(paragraph, min(WIDEST, shutil.get_terminal_size((WIDEST, 0)).columns), break_long_words=False)
 
 
+def folded(table: str, width: int) -> str:
+    r"""
+    A table as several beneath each other, each with the first column, where it is wider than the terminal.
+
+    Examples::
+
+        >>> print(folded("layer  grid  TRF\n4       7x7   43", 12))
+        layer  grid
+        4       7x7
+        <BLANKLINE>
+        layer  TRF
+        4       43
+    """
+    lines = table.split("\n")
+    longest = max(map(len, lines))
+    padded = [line.ljust(longest) for line in lines]
+    gaps = [place for place in range(1, longest) if all(line[place - 1 : place + 1] == "  " for line in padded)]
+    ends = [place for place in gaps if place + 1 not in gaps] + [longest]
+    starts = [0, *(end + 1 for end in ends[:-1])]
+    spans = list(zip(starts, ends, strict=True))
+    blocks: list[list[tuple[int, int]]] = [[]]
+    for span in spans[1:]:
+        taken = sum(end - start + 1 for start, end in [spans[0], *blocks[-1], span])
+        if blocks[-1] and taken > width:
+            blocks.append([])
+        blocks[-1].append(span)
+    return "\n\n".join(
+        "\n".join(" ".join(line[start:end] for start, end in [spans[0], *block]).rstrip() for line in padded)
+        for block in blocks
+    )
+
+
+def fitted(table: str) -> str:
+    """A table as wide as the terminal, or as it is where it goes into a file."""
+    return folded(table, shutil.get_terminal_size().columns) if sys.stdout.isatty() else table
+
+
 def write_any_letter() -> None:
     """Lets a terminal that knows no ``±`` or ``²`` show a question mark instead."""
     if hasattr(sys.stdout, "reconfigure"):

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from .canvas import LOWER, UPPER, Bound, Canvas, Side, Test
+from .canvas import Bound, Canvas, Side, Test
 
 MAX_SECTIONS = 15  # into which a pass cuts a bracket
 SHARE_PER_PASS = 0.5  # of a pass over the whole input, which the tests of one pass may cost
@@ -27,16 +27,14 @@ class Guess:
         self._offsets: dict[tuple[int, Side], tuple[float, float]] = {}
 
     def learn(self, canvas: Canvas) -> None:
-        """Takes in what a canvas shows, but not where units see less for being near its ends."""
+        """Takes in what a canvas shows."""
         for layer, side, low, high in canvas.brackets():
             if layer in self.strides:
                 moved = self.strides[layer] * np.arange(len(low))
-                known_low = low >= (canvas.margin if side == LOWER else -math.inf)
-                known_high = high <= (canvas.length - canvas.margin if side == UPPER else math.inf)
                 old_low, old_high = self._offsets.get((layer, side), ANYWHERE)
                 self._offsets[layer, side] = (
-                    float((low - moved).max(where=known_low, initial=old_low)),
-                    float((high - moved).min(where=known_high, initial=old_high)),
+                    float((low - moved).max(initial=old_low)),
+                    float((high - moved).min(initial=old_high)),
                 )
 
     def is_torn(self, bound: Bound) -> bool:

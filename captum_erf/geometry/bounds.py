@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from .bisection import Guess, bisect
-from .canvas import LOWER, Bound, Canvas, Side
+from .canvas import LOWER, Bound, Canvas, Side, Test
 from .field import AxisBox, axis_stride
 from .pattern import Pattern, find_patterns
 from .periods import FIRST_GROWTH, LEAST_GROWTH, NO_PERIOD, Canvases, Period, PeriodSearch
@@ -56,7 +56,7 @@ class AxisSearch:
         self.guess.strides = {layer: float(self.stride(layer)) for layer in self._layers}
         self._learn()
         if all_patterns and not self.is_repeated:
-            self._find_patterns(self._layers)
+            self._find_patterns(self._layers, whole=True)
         near = {bound for bound in self.bounds if self._is_near_end(bound, own)}
         if self.is_repeated and self.bounds - near:
             self._look_beyond()
@@ -66,19 +66,58 @@ class AxisSearch:
         bisect(own, searched, self.guess)
         self.inside = {bound: own.bracket(bound)[0] for bound in searched if not own.is_beyond(bound)}
         self._search_longer({bound for bound in self.inside if self.guess.is_torn(bound)})
+        for pixels in self._layers_by_period():
+            self._confirm(own, pixels)
         if self.like and (self.like.inside, self.like.outside) == (self.inside, self.outside):
             self.patterns = self.like.patterns
         else:
-            self._find_patterns({bound.layer for bound in self.bounds if all_patterns or self.guess.is_torn(bound)})
+            layers = {bound.layer for bound in self.bounds if all_patterns or self.guess.is_torn(bound)}
+            self._find_patterns(layers, whole=all_patterns)
 
     def _learn(self) -> None:
         for canvas in self.canvases.made.values():
             self.guess.learn(canvas)
 
-    def _find_patterns(self, layers: Collection[int]) -> None:
+    def _find_patterns(self, layers: Collection[int], *, whole: bool) -> None:
         layers = self.periods.keys() & set(layers) - self.patterns.keys()
-        self.patterns |= find_patterns(self.canvases, self.guess, self.periods, layers)
+        self.patterns |= find_patterns(self.canvases, self.guess, self.periods, layers, whole=whole)
         self._learn()
+
+    def _confirm(self, own: Canvas, pixels: int) -> None:
+        """Lets go of bounds that differ between longer canvases, as they do where fields grow with the input.
+
+        Those on the input's own length stand for them. Only layers whose units differ need the look.
+        """
+        layers = self._layers_by_period()[pixels]
+        doubtful = {bound for bound in self.outside if bound.layer in layers and self.guess.is_torn(bound)}
+        tried = [length for length in self.canvases.made if (length - self.length) % pixels == 0]
+        repeats = (max(tried) - self.length) // pixels + 1
+        if repeats > self.canvases.repeats(pixels, math.inf):
+            repeats -= 2
+        if not doubtful or repeats < 1:
+            return
+        canvas = self.canvases[self.length + repeats * pixels]
+        shift = canvas.length - self.length
+        expected = {bound: self.outside[bound] + shift * (bound.side == LOWER) for bound in doubtful}
+        numbers = {(bound.side, number + more) for bound, number in expected.items() for more in (0, 1)}
+        tests = {Test(*pair) for pair in numbers if 1 <= pair[1] <= canvas.length}
+        try:
+            canvas.test(tests, {bound.layer for bound in doubtful})
+            found = {bound: canvas.bracket(self._moved(bound, repeats)) for bound in doubtful}
+        except Refused:
+            return
+        growing = {bound.layer for bound, (low, high) in found.items() if not low <= expected[bound] <= high}
+        for layer in growing:
+            del self.periods[layer]
+        self.outside = {bound: number for bound, number in self.outside.items() if bound.layer not in growing}
+        again = {bound for bound in self.bounds if bound.layer in growing}
+        bisect(own, again, Guess())
+        self.inside |= {bound: own.bracket(bound)[0] for bound in again if not own.is_beyond(bound)}
+
+    @property
+    def is_on_whole_input(self) -> bool:
+        """Whether the network takes nothing thinner than the whole input."""
+        return self.canvases[self.length].is_whole_input
 
     def box(self, layer: int, unit: int) -> AxisBox:
         """The box of a unit; a longer canvas counts where it shows no less than the input's own length does."""

@@ -8,9 +8,9 @@ for it.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,11 +59,20 @@ class Canvas:
     One size of input, and the brackets in which bounds on it lie.
 
     A lower bound of 0 and an upper bound of the length stand for "there or further out". A canvas that lengthens a
-    ``shorter`` one must have the same grid as that on the other axes.
+    ``shorter`` one must have the same grid as that on the other axes. Units of the same place along the axis count
+    together, unless only those on the line ``through`` one unit are asked for.
     """
 
-    def __init__(self, prober: Prober, axis: int, size: Sequence[int], shorter: Canvas | None = None) -> None:
+    def __init__(
+        self,
+        prober: Prober,
+        axis: int,
+        size: Sequence[int],
+        shorter: Canvas | None = None,
+        through: tuple[int, ...] | None = None,
+    ) -> None:
         self.prober, self.axis, self.size, self.shorter = prober, axis, tuple(size), shorter
+        self.through = through
         self.length = self.size[axis]
         self.is_whole_input = self.size == prober.size
         self.grid: dict[int, int] = {}
@@ -111,8 +120,15 @@ class Canvas:
             self.other_grid[layer] = tuple(reached.shape[axis] for axis in others)
             if self.shorter and self.shorter.other_grid[layer] != self.other_grid[layer]:
                 raise Refused("the grid changes on the other axes")
-            self._narrow(layer, np.asarray(reached.any(axis=others)), tests)
+            self._narrow(layer, self._along_axis(reached, others), tests)
         self._is_clean = True
+
+    def _along_axis(self, reached: NDArray[np.bool_], others: tuple[int, ...]) -> NDArray[np.bool_]:
+        if self.through is None:
+            return np.asarray(reached.any(axis=others))
+        line: list[Any] = [slice(None), *self.through]
+        line[self.axis + 1] = slice(None)
+        return np.asarray(reached[tuple(line)])
 
     def _narrow(self, layer: int, reached: NDArray[np.bool_], tests: list[Test]) -> None:
         self.grid[layer] = reached.shape[1]
@@ -125,9 +141,15 @@ class Canvas:
                     low[at_least] = np.maximum(low[at_least], number)
                     high[~at_least] = np.minimum(high[~at_least], number - 1)
 
-    def brackets(self) -> Iterable[tuple[int, Side, NDArray[np.float64], NDArray[np.float64]]]:
-        """Layer, side, and the smallest and largest possible bounds of all units, infinite where nothing is known."""
-        return ((layer, side, low, high) for (layer, side), (low, high) in self._brackets.items())
+    def brackets(self) -> Iterator[tuple[int, Side, NDArray[np.float64], NDArray[np.float64]]]:
+        """Layer, side, and the smallest and largest possible bounds of all units; infinite where nothing is known, as
+        near the ends, where units see less.
+        """
+        for (layer, side), (low, high) in self._brackets.items():
+            if side == LOWER:
+                yield layer, side, np.where(low >= self.margin, low, -np.inf), high
+            else:
+                yield layer, side, low, np.where(high <= self.length - self.margin, high, np.inf)
 
     def bracket(self, bound: Bound) -> tuple[int, int]:
         """Smallest and largest possible value of a bound."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor
 
 from ..network.batch import Batch
-from ..network.gradient import unit_gradients
+from ..network.gradient import NoGradientPath, unit_gradients
 from ..network.guards import aside, gradients_enabled
 from ..network.network import Network
 from ..network.readings import Settled
@@ -70,15 +71,21 @@ def gradient_extents(network: Network, batch: Batch, units: Sequence[Sequence[Un
         [[Region(offset=(0,), shape=(2,)), Region(offset=(3,), shape=(3,))]]
     """
     extents: Extents = [[None] * len(row) for row in units]
-    readers = [[Units((unit,), _mixed) for unit in row] for row in units]
     with aside(network, batch), gradients_enabled():
-        for place, number, gradients in unit_gradients(network, readers, batch):
-            gradient = gradients[batch.index or 0]
-            if gradient is not None:
-                sizes = gradient.detach().abs().flatten(0, 1).amax(0)
-                seen = sizes > torch.finfo(sizes.dtype).eps * sizes.max()  # less is rounding
-                extents[place][number] = Region.around(seen.cpu().numpy())
+        for place, row in enumerate(units):
+            readers = [Units((unit,), _mixed) for unit in row]
+            with suppress(NoGradientPath):
+                for _, number, gradients in unit_gradients(network.only([place]), [readers], batch):
+                    extents[place][number] = _extent(gradients[batch.index or 0])
     return extents
+
+
+def _extent(gradient: Tensor | None) -> Region | None:
+    """The smallest region with all of a gradient but rounding errors."""
+    if gradient is None:
+        return None
+    sizes = gradient.detach().abs().flatten(0, 1).amax(0)
+    return Region.around((sizes > torch.finfo(sizes.dtype).eps * sizes.max()).cpu().numpy())
 
 
 def _mixed(values: Tensor) -> Tensor:

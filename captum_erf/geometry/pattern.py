@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -32,31 +33,52 @@ class Pattern(NamedTuple):
 
 
 def find_patterns(
-    canvases: Canvases, guess: Guess, periods: dict[int, Period], layers: Collection[int]
+    canvases: Canvases, guess: Guess, periods: dict[int, Period], layers: Collection[int], *, whole: bool = False
 ) -> dict[int, Pattern]:
-    """The patterns of layers, from the boxes of one period of units; those with no room for a period are left out."""
+    """The patterns of layers, from the boxes of one period of units; those with no room for a period are left out.
+
+    The shortest period that all tests so far agree with is taken for the layer's, unless the whole one is asked for.
+    """
+    shortest = {layer: periods[layer] if whole else _shortest(canvases, layer, periods[layer]) for layer in layers}
     patterns: dict[int, Pattern] = {}
-    for pixels in {periods[layer].pixels for layer in layers}:
-        alike = {layer for layer in layers if periods[layer].pixels == pixels}
-        canvas = _canvas(canvases, guess, pixels, alike)
+    for pixels in {period.pixels for period in shortest.values()}:
+        alike = {layer: period for layer, period in shortest.items() if period.pixels == pixels}
+        canvas = _canvas(canvases, guess, periods[next(iter(alike))].pixels, pixels, alike)
         if canvas is not None:
-            try:
-                patterns |= _patterns(canvas, {layer: periods[layer] for layer in alike})
-            except Refused:
-                continue
+            with suppress(Refused):
+                patterns |= _patterns(canvas, alike)
     return patterns
 
 
-def _canvas(canvases: Canvases, guess: Guess, pixels: int, layers: set[int]) -> Canvas | None:
-    """A canvas with room for the boxes of one period of units; where their size is not known, the longest so far."""
+def _shortest(canvases: Canvases, layer: int, period: Period) -> Period:
+    return next(part for part in period.parts() if part == period or _agrees(canvases, layer, part))
+
+
+def _agrees(canvases: Canvases, layer: int, period: Period) -> bool:
+    """Whether all tests so far allow that boxes repeat with a period."""
+    for side in Side:
+        lowest, highest = np.full(period.units, -np.inf), np.full(period.units, np.inf)
+        for canvas in canvases.made.values():
+            for other, tested, low, high in canvas.brackets():
+                if (other, tested) == (layer, side):
+                    turn, place = np.divmod(np.arange(len(low)), period.units)
+                    np.maximum.at(lowest, place, low - turn * period.pixels)
+                    np.minimum.at(highest, place, high - turn * period.pixels)
+        if (lowest > highest).any():
+            return False
+    return True
+
+
+def _canvas(canvases: Canvases, guess: Guess, step: int, pixels: int, layers: Collection[int]) -> Canvas | None:
+    """A canvas, longer by whole steps, with room for one period's boxes; if their size is not known, the longest."""
     ends = [guess.interval(Bound(layer, side, 0))[side] for layer in layers for side in Side]
     size = max(high - low for low, high in zip(ends[::2], ends[1::2], strict=True))
     own = canvases[canvases.length]
     if math.isinf(size):
         return max(canvases.made.values(), key=lambda canvas: canvas.length)
     wanted = pixels + size + 2 * own.margin
-    repeats = canvases.repeats(pixels, wanted - own.length) if wanted > own.length else 0
-    canvas = canvases[own.length + max(repeats, 0) * pixels]
+    repeats = canvases.repeats(step, wanted - own.length) if wanted > own.length else 0
+    canvas = canvases[own.length + max(repeats, 0) * step]
     return canvas if canvas.length >= wanted else None
 
 

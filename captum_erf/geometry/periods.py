@@ -30,6 +30,13 @@ class Period(NamedTuple):
     pixels: int
     units: int
 
+    def parts(self) -> Iterator[Period]:
+        """Whole shares of the period, and at last the period itself, which may be periods as well."""
+        shares = range(math.gcd(self.pixels, self.units), 0, -1)
+        yield from (
+            Period(self.pixels // n, self.units // n) for n in shares if not (self.pixels % n or self.units % n)
+        )
+
 
 NO_PERIOD = Period(0, 0)
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from itertools import takewhile
+from operator import mul, truediv
 from typing import Any
 
 import torch
@@ -55,6 +56,16 @@ class Place:
     step: tuple[int, ...]
     work: float
     end: Place | None = None
+
+    @property
+    def share(self) -> float:
+        """Of the output that is needed."""
+        return math.prod(self.needed.shape) / math.prod(self.size)
+
+    @property
+    def moved(self) -> tuple[Fraction, ...]:
+        """What is not needed at the front, in units of the layer."""
+        return tuple(map(truediv, map(Fraction, self.needed.offset), self.stride))
 
     def grown(self, steps: int) -> Place:
         """The place with more of it taken for needed, on either side."""
@@ -145,11 +156,12 @@ class Trace:
         def places(boxes: dict[Handed, Region]) -> list[Place]:
             found = {handed: grids.place(handed, boxes[handed]) for handed in once.values() if handed in boxes}
             closed = {handed: found.get(end) for handed, end in ends.items() if end is not None}
-            return [
+            open_places = [
                 replace(place, end=closed.get(handed))
                 for handed, place in found.items()
                 if handed in ends and (ends[handed] is None or _fits(place, closed[handed]))
             ]
+            return aligned(open_places, unit)
 
         def widened() -> list[Place]:
             wired = self._needed(values, torch.full_like(values, torch.nan), once.values())[1]
@@ -221,6 +233,27 @@ class _Grids:
 
     def _lengths(self, handed: Handed) -> tuple[int, ...]:
         return tuple(handed.shape[axis] for axis in self.trace._axes(handed))
+
+
+def aligned(places: Sequence[Place], unit: tuple[int, ...]) -> list[Place]:
+    """The places with what is needed of them starting at a whole step, and nowhere behind what later ones need."""
+    found: list[Place] = []
+    outside = inside = tuple(map(Fraction, unit))
+    branch: Place | None = None
+    for place in reversed(places):
+        if place.end != branch:
+            branch = place.end
+            inside = outside if branch is None else branch.moved
+        latest = map(mul, inside, place.stride)
+        start = tuple(map(_whole_step, map(min, place.needed.offset, latest), place.step))
+        found.insert(0, replace(place, needed=Region.between(start, place.needed.stop)))
+        inside = found[0].moved
+        outside = inside if branch is None else tuple(map(min, outside, inside))
+    return found
+
+
+def _whole_step(start: int | Fraction, step: int) -> int:
+    return math.floor(start / step) * step
 
 
 def _fits(place: Place, end: Place | None) -> bool:

@@ -1,15 +1,18 @@
-"""The proof of boxes: with NaN everywhere on the whole input but in its box, a unit stays free of NaN.
+"""The proof of boxes, on the whole input: a unit sees nothing outside its box, and something at each of its ends.
 
-Where it does not, something that thin canvases do not have leads to the unit, such as a shift along both axes at once,
-and its box is searched again on the whole input.
+Canvases that are thin across an axis do not have what leads along both axes at once, such as a diagonal shift; those as
+thick as the input take together all units of a row, of which one may see less, as in a scan in raster order. Where
+either shows, the box is searched again on the whole input, for that unit alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
 
 import torch
+from torch import Tensor
 
 from .bisection import Guess, bisect
 from .bounds import Unit
@@ -21,27 +24,38 @@ from .region import Region
 PER_PASS = 4  # whole inputs in a batch
 
 
-def prove(prober: Prober, units: Sequence[Sequence[Unit]], boxes: list[list[Box]]) -> None:
-    """Replaces the boxes, layer by layer, of units that see something outside them."""
-    claims: dict[Region, list[tuple[int, int]]] = {}
+@dataclass(frozen=True)
+class Claim:
+    """That NaN in a part of the input reaches a unit, or does not."""
+
+    layer: int
+    number: int
+    is_reached: bool
+
+
+def prove(prober: Prober, units: Sequence[Sequence[Unit]], boxes: list[list[Box]], *, ends: bool) -> None:
+    """Replaces the boxes, layer by layer, of units that see something outside them or, where ``ends``, less."""
+    whole = Region.whole(prober.size)
+    claims: dict[tuple[Region, bool], list[Claim]] = {}
     for layer, layer_boxes in enumerate(boxes):
         for number, box in enumerate(layer_boxes):
-            claims.setdefault(_inside(box, prober.size), []).append((layer, number))
-    claims.pop(Region.whole(prober.size), None)
-    regions = list(claims)
-    for start in range(0, len(regions), PER_PASS):
-        chunk = regions[start : start + PER_PASS]
-        batch = torch.full_like(prober.sample, math.nan).repeat(len(chunk), *[1] * (prober.sample.ndim - 1))
-        for image, region in zip(batch, chunk, strict=True):
-            image[region.index] = prober.sample[0][region.index]
-        layers = sorted({layer for region in chunk for layer, _ in claims[region]})
-        reached = dict(zip(layers, prober.reached(batch, layers), strict=True))
-        for row, region in enumerate(chunk):
-            for layer, number in claims[region]:
+            inside = _inside(box, prober.size)
+            claims.setdefault((inside, False), []).append(Claim(layer, number, is_reached=False))
+            for end in _ends(box, inside, prober.size) if ends and inside != whole and 0 not in inside.shape else ():
+                claims.setdefault((end, True), []).append(Claim(layer, number, is_reached=True))
+    claims.pop((whole, False), None)
+    parts = list(claims)
+    for start in range(0, len(parts), PER_PASS):
+        chunk = parts[start : start + PER_PASS]
+        layers = sorted({claim.layer for part in chunk for claim in claims[part]})
+        images = torch.cat([_with_nan(prober.sample, region, within=within) for region, within in chunk])
+        reached = dict(zip(layers, prober.reached(images, layers), strict=True))
+        for row, part in enumerate(chunk):
+            for layer, number, expected in map(astuple, claims[part]):
                 unit = units[layer][number]
-                if reached[layer][(row, *unit)]:
+                if reached[layer][(row, *unit)] != expected:
                     boxes[layer][number] = tuple(
-                        _on_whole_input(prober, axis, layer, unit[axis], box)
+                        _on_whole_input(prober, axis, layer, unit, box, may_shrink=expected)
                         for axis, box in enumerate(boxes[layer][number])
                     )
 
@@ -53,15 +67,32 @@ def _inside(box: Box, size: Sequence[int]) -> Region:
     return Region.between(start, [max(low, high) for low, high in zip(start, stop, strict=True)])
 
 
-def _on_whole_input(prober: Prober, axis: int, layer: int, unit: int, box: AxisBox) -> AxisBox:
-    """The box along an axis as far as the whole input shows it, where that is more than the box holds."""
-    canvas, guess = Canvas(prober, axis, prober.size), Guess()
+def _ends(box: Box, inside: Region, size: Sequence[int]) -> Iterator[Region]:
+    """The first and last slabs of a box, where it ends inside the input or with it."""
+    for axis, (bounds, length) in enumerate(zip(box, size, strict=True)):
+        if bounds.lower >= 0:
+            yield inside.slab(axis, inside.offset[axis])
+        if bounds.upper <= length:
+            yield inside.slab(axis, inside.stop[axis] - 1)
+
+
+def _with_nan(sample: Tensor, region: Region, *, within: bool) -> Tensor:
+    """The sample with NaN within a region, or everywhere else."""
+    image = sample.clone() if within else torch.full_like(sample, math.nan)
+    image[region.index] = math.nan if within else sample[region.index]
+    return image
+
+
+def _on_whole_input(prober: Prober, axis: int, layer: int, unit: Unit, box: AxisBox, *, may_shrink: bool) -> AxisBox:
+    """A unit's box along an axis as far as the whole input shows it; the box itself where that is no more than it."""
+    canvas, guess = Canvas(prober, axis, prober.size, through=unit), Guess()
     guess.strides = {layer: float(box.stride)}
-    bounds = [Bound(layer, side, unit) for side in Side]
+    bounds = [Bound(layer, side, unit[axis]) for side in Side]
     canvas.test(canvas.strips, [layer])
     bisect(canvas, bounds, guess)
     lower, upper = (canvas.bracket(bound)[0] for bound in bounds)
-    if max(box.lower, 0) <= lower and upper <= min(box.upper, canvas.length):
+    first, end = max(box.lower, 0), min(box.upper, canvas.length)
+    if (first, end) == (lower, upper) or (first <= lower and upper <= end and not may_shrink):
         return box
     beyond = [canvas.is_beyond(bound) for bound in bounds]
     return AxisBox(lower, upper, box.stride, all(beyond), sum(beyond) == 1)

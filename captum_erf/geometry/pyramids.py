@@ -11,12 +11,11 @@ others stay.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import groupby
-from operator import attrgetter, mul, sub
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -30,7 +29,7 @@ from .region import Region
 
 LARGEST_SHARE = 0.85  # of the living area that a crop may leave
 SMALLEST_GAIN = 0.005  # of the work of a pass that a crop must save
-EFFORT = 3.0  # passes to the layer, forward only, that a proof may take
+EFFORT = 4.0  # passes to the layer, forward only, that a proof may take
 RunLayer = Callable[[Tensor], Tensor]
 
 
@@ -66,16 +65,13 @@ def pyramid_of(places: Sequence[Place], unit: tuple[int, ...], work: float) -> P
     steps: list[Step] = []
     spent = _Spent()
     outside = (Fraction(0),) * len(unit)
-    starts = dict(zip(places, _starts(places, unit), strict=True))
     for end, group in groupby(places, attrgetter("end")):
         crops, inside = [], outside
         for place in group:
-            start = starts[place]
             moved = tuple(int(units * stride) for units, stride in zip(inside, place.stride, strict=True))
-            shape = tuple(map(sub, place.needed.stop, start))
-            crops.append(Crop(place.module, place.axes, place.size, start, shape, moved))
-            inside = _units(start, place)
-            spent.crop(place, math.prod(shape) / math.prod(place.size))
+            crops.append(replace(blank(place), moved=moved))
+            inside = place.moved
+            spent.crop(place)
         if end is None:
             steps.extend(crops)
             outside = inside
@@ -101,55 +97,30 @@ class _Spent:
         self._add(work)
         return self.total
 
-    def crop(self, place: Place, share: float) -> None:
-        """From the place on, only a share is alive."""
+    def crop(self, place: Place) -> None:
+        """From the place on, only what is needed is alive."""
         self.until(place.work)
-        self.alive, self.branch = share, place.end
+        self.alive, self.branch = place.share, place.end
         if place.end is None:
-            self.outside = share
+            self.outside = place.share
 
     def _add(self, work: float) -> None:
         self.total += self.alive * (work - self.done)
         self.done = work
 
 
-def _starts(places: Sequence[Place], unit: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Where each crop starts: nowhere behind the crops after it, in units of the layer, nor behind the unit."""
-    starts: list[tuple[int, ...]] = []
-    outside = inside = tuple(map(Fraction, unit))
-    branch: Place | None = None
-    for place in reversed(places):
-        if place.end != branch:
-            branch = place.end
-            inside = outside if branch is None else _units(branch.needed.offset, branch)
-        latest = tuple(map(mul, inside, place.stride))
-        starts.insert(0, tuple(map(_start, place.needed.offset, latest, place.step)))
-        inside = _units(starts[0], place)
-        outside = inside if branch is None else tuple(map(min, outside, inside))
-    return starts
-
-
-def _start(needed: int, latest: Fraction, step: int) -> int:
-    return math.floor(min(Fraction(needed), latest) / step) * step
-
-
-def _units(start: Sequence[int], place: Place) -> tuple[Fraction, ...]:
-    return tuple(Fraction(first) / stride for first, stride in zip(start, place.stride, strict=True))
-
-
-def worth_cropping(places: Sequence[Place], unit: tuple[int, ...], work: float) -> list[Place]:
+def worth_cropping(places: Sequence[Place], work: float) -> list[Place]:
     """The places at which a crop shrinks the living area, with work behind them that it saves."""
     chosen: list[Place] = []
     spent = _Spent()
-    for place, start in zip(places, _starts(places, unit), strict=True):
+    for place in places:
         spent.until(place.work)
         if spent.branch not in (None, place.end):
             continue
-        share = math.prod(map(sub, place.needed.stop, start)) / math.prod(place.size)
-        saved = (spent.alive - share) * ((place.end.work if place.end else work) - place.work)
-        if share <= LARGEST_SHARE * spent.alive and saved >= SMALLEST_GAIN * work:
+        saved = (spent.alive - place.share) * ((place.end.work if place.end else work) - place.work)
+        if place.share <= LARGEST_SHARE * spent.alive and saved >= SMALLEST_GAIN * work:
             chosen.append(place)
-            spent.crop(place, share)
+            spent.crop(place)
     return chosen
 
 
@@ -178,6 +149,7 @@ class Proof:
     effort: float = 0.0
     dropped: set[Module] = field(default_factory=set)
     in_steps: set[Module] = field(default_factory=set)
+    best: Pyramid | None = None
 
     def find(self) -> Pyramid | None:
         """A pyramid that holds, with as many crops as could be proven; None where there is none."""
@@ -186,47 +158,71 @@ class Proof:
         if self.seen not in (None, box_of(self.view.gradient, range(2, self.sample.ndim))):
             places = remedies.pop(0)()
         sealed: set[Module] = set()
-        while chosen := worth_cropping(self._left(places), self.unit, self.view.work):
+        while not self._is_spent() and (chosen := worth_cropping(self._left(places), self.view.work)):
             modules = {place.module for place in chosen}
             if not modules <= sealed:
                 if not self._leak([chosen])[0]:
                     sealed |= modules
-                elif self._is_spent():
-                    return None
                 elif remedies:
                     places = remedies.pop(0)()
                 else:
                     leaks = self._leak([[place] for place in chosen])
                     self.dropped |= {place.module for place, leaked in zip(chosen, leaks, strict=True) if leaked}
                 continue
-            failing = self._failing([], chosen)
+            failing = self._failing(chosen)
             if not failing:
-                return self._pyramid(chosen)
+                break
             for place in failing:
-                can_grow = place.end is None and place.in_whole_steps() != place and not self._is_spent()
+                can_grow = place.end is None and place.in_whole_steps() != place
                 (self.in_steps if can_grow else self.dropped).add(place.module)
-        return None
+        return self.best
 
     def _left(self, places: Iterable[Place]) -> list[Place]:
         left = [place for place in places if place.module not in self.dropped]
         return [place.in_whole_steps() if place.module in self.in_steps else place for place in left]
 
-    def _pyramid(self, places: Sequence[Place]) -> Pyramid:
-        return pyramid_of(places, self.unit, self.view.work)
-
     def _is_spent(self) -> bool:
         return self.effort >= EFFORT * self.view.work
 
-    def _failing(self, sound: list[Place], suspects: list[Place]) -> list[Place]:
-        """Those of the suspects with which the sample does not come out the same, by halves."""
-        if not self._is_spent() and self.holds(self._pyramid(sound + suspects)):
+    def _failing(self, places: list[Place]) -> list[Place]:
+        """
+        Those of the places at which the sample may not be cropped.
+
+        What cannot take a crop from one place cannot take it from a place before, so that of those outside branches
+        the last ones are kept; branches are tried by halves.
+        """
+        if self._holds(places):
             return []
-        if len(suspects) == 1 or self._is_spent():
+        outside = [place for place in places if place.end is None]
+        low, high = 0, len(outside)
+        while low < high:
+            middle = (low + high) // 2
+            if self._holds(outside[middle:]):
+                high = middle
+            else:
+                low = middle + 1
+        inside = [place for place in places if place.end is not None]
+        return outside[:low] + self._failing_branches(places, outside[:low], inside)
+
+    def _failing_branches(self, places: list[Place], failing: list[Place], suspects: list[Place]) -> list[Place]:
+        """Those of the suspects that fail, where all other places but those that fail anyway hold."""
+        if not suspects or self._holds([place for place in places if place not in failing]):
+            return []
+        if len(suspects) == 1:
             return suspects
-        middle = len(suspects) // 2
-        early = self._failing(sound, suspects[:middle])
-        kept = [place for place in suspects[:middle] if place not in early]
-        return early + self._failing(sound + kept, suspects[middle:])
+        halves = suspects[: len(suspects) // 2], suspects[len(suspects) // 2 :]
+        early = self._failing_branches(places, failing + halves[1], halves[0])
+        return early + self._failing_branches(places, failing + early, halves[1])
+
+    def _holds(self, places: Sequence[Place]) -> bool:
+        if self._is_spent():
+            return False
+        pyramid = pyramid_of(places, self.unit, self.view.work)
+        if not self.holds(pyramid):
+            return False
+        if self.best is None or pyramid.work < self.best.work:
+            self.best = pyramid
+        return True
 
     def holds(self, pyramid: Pyramid) -> bool:
         """Whether the sample's values and gradient are the same with the crops."""
@@ -245,7 +241,7 @@ class Proof:
 
     def _leak(self, blocks: Sequence[Sequence[Place]]) -> list[bool]:
         """For each block of places, whether the unit needs more of one of them; one pass shows it for all."""
-        crops = [[_blank(place) for place in _with_ends(block)] for block in blocks]
+        crops = [[blank(place) for place in _with_ends(block)] for block in blocks]
         self.effort += len(blocks) * self.view.work
         try:
             with torch.no_grad(), safe_nan(), blanking(crops):
@@ -261,7 +257,8 @@ def _with_ends(places: Iterable[Place]) -> set[Place]:
     return {found for place in places for found in (place, place.end) if found is not None}
 
 
-def _blank(place: Place) -> Crop:
+def blank(place: Place) -> Crop:
+    """The crop to what is needed, where nothing has been cropped before."""
     return Crop(place.module, place.axes, place.size, place.needed.offset, place.needed.shape, (0,) * len(place.size))
 
 

@@ -101,7 +101,7 @@ def _find_boxes(prober: Prober, units: Sequence[Sequence[Unit]], all_patterns: b
         [tuple(search.box(layer, unit[search.axis]) for search in searches) for unit in layer_units]
         for layer, layer_units in enumerate(units)
     ]
-    prove(prober, units, boxes)
+    prove(prober, units, boxes, ends=len(searches) > 1 and any(search.is_on_whole_input for search in searches))
     return boxes
 
 

@@ -54,8 +54,9 @@ class FieldTable(Sequence[TheoreticalReceptiveField]):
         return iter(self._fields)
 
     def __repr__(self) -> str:
-        return columns([HEADINGS, *map(_row, self.layers, self._fields)])
+        return columns([HEADINGS, *map(cells_of, self.layers, self._fields)])
 
 
-def _row(layer: str, field: TheoreticalReceptiveField) -> tuple[str, ...]:
+def cells_of(layer: str, field: TheoreticalReceptiveField) -> tuple[str, ...]:
+    """A line of the table."""
     return layer, times(field.grid), times(field.stride), box_size(field), place(field.center), field.halo_in_words

@@ -120,7 +120,7 @@ class ERFAccumulator:
         self._check_sound()
         names = self.measurement.names(batch, len(taken))
         if len(taken) > 0:
-            with self.measurement.running():
+            with self.measurement.running(taken, weights=self._plan is None):
                 plan, maps = self._measured(taken)
             if self.measurement.nonfinite == "raise":
                 self._check_finite(plan, maps)
@@ -390,17 +390,19 @@ def _read_state(state: dict[str, Any]) -> tuple[dict[str, Any], list[GroupSums]]
     """The header and the sums of a state; refuses one that is foreign or of another version."""
     try:
         header = json.loads(state["header"])
-        version = header["version"]
-        if version == 2:
+        if header["version"] == 2:
             header, state = _as_version_3(header, state)
-        elif version != STATE_VERSION:
-            raise ValueError(
-                f"it has version {version!r}, this captum-erf reads version {STATE_VERSION}; use the captum-erf that "
-                "wrote it, or measure again"
-            )
-        columns = [state[key] for key in ("sums", *BY_GROUP, "offsets", "num_nonfinite")]
-    except (KeyError, TypeError, ValueError) as error:
+        version = header["version"]
+        columns = [state.get(key) for key in ("sums", *BY_GROUP, "offsets", "num_nonfinite")]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"This is no state of an ERFAccumulator: {error!r}.") from error
+    if version != STATE_VERSION:
+        raise ValueError(
+            f"The state has version {version!r}, this captum-erf reads versions 2 and {STATE_VERSION}; use the "
+            "captum-erf that wrote it, or measure again."
+        )
+    if None in columns:
+        raise ValueError("This is no state of an ERFAccumulator: parts of it are missing.")
     return header, [
         GroupSums(
             sums.clone(),

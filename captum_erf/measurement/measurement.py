@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..network.batch import Batch, read_batch
-from ..network.guards import gradients_enabled, unchanged
+from ..network.guards import gradients_enabled, set_up, unchanged
 from ..network.network import Network
 from ..network.units import (
     Channel,
@@ -100,7 +100,12 @@ class Measurement:
         return names[:samples]
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """Gradients are on, modules in the wanted mode; everything is as before afterwards."""
-        with gradients_enabled(), unchanged(self.network.modules, eval_mode=self.eval_mode):
+    def running(self, batch: Batch, *, weights: bool) -> Iterator[None]:
+        """
+        Gradients are on, modules in the wanted mode; everything is as before afterwards.
+
+        Without ``weights``, only those are compared that were seen to change.
+        """
+        set_up(self.network, batch)
+        with gradients_enabled(), unchanged(self.network.modules, eval_mode=self.eval_mode, weights=weights):
             yield

@@ -57,7 +57,7 @@ class Verdict:
         decides (bool): Whether the network may take decisions that no gradient shows.
     """
 
-    route: Route
+    route: WholeInput | PyramidWindow
     costs: Costs | None = None
     is_final: bool = True
     decides: bool = True
@@ -84,11 +84,13 @@ class Rehearsal:
 
     def routes(self, units: Sequence[Unit], verdicts: dict[Unit, Verdict], witnesses: Batch) -> tuple[Route, ...]:
         """The routes of units; what is found out of them is added to the verdicts."""
-        likely = {unit: self._likely_window(unit) for unit in units}
+        likely = {unit: self._likely_window(unit, verdicts.get(unit)) for unit in units}
         open_units = [unit for unit in likely if unit not in verdicts or self._is_open(verdicts[unit])]
         fresh: dict[Unit, Verdict] = {}
         with torch.backends.cudnn.flags(enabled=False):  # whose TF32 differs by more than the tolerance
             fresh |= self._on_windows([unit for unit in open_units if isinstance(likely[unit], Window)])
+            refused = {unit: verdict.route for unit, verdict in fresh.items()}
+            likely |= {unit: route.reason for unit, route in refused.items() if isinstance(route, WholeInput)}
             whole = {unit: reason for unit, reason in likely.items() if isinstance(reason, str)}
             fresh |= self._on_whole_inputs(whole, {unit: verdicts[unit] for unit in whole if unit not in open_units})
             verdicts.update(self._witnessed(fresh, witnesses))
@@ -135,7 +137,11 @@ class Rehearsal:
         share = verdict.costs.share if verdict.costs else 0.0
         return pays(share, self.expected)
 
-    def _likely_window(self, unit: Unit) -> Window | str:
+    def _likely_window(self, unit: Unit, verdict: Verdict | None) -> Window | str:
+        """The window that a unit has, or may have; else why it has none."""
+        if verdict is not None:
+            route = verdict.route
+            return route.window if isinstance(route, PyramidWindow) and not route.reason else route.reason
         if len(self.sample.inputs) > 1:
             return "the network takes several inputs"
         if self.sample.arguments:
@@ -272,7 +278,8 @@ class Rehearsal:
             with suppress(Exception):
                 found = candidate.values(self.measurement, unit, witnesses)
                 if agree(found[finite], expected[finite], self.tolerance):
-                    return replace(verdict, route=candidate)
+                    is_whole = candidate == plain and bool(plain.reason)
+                    return Verdict(WholeInput(plain.reason)) if is_whole else replace(verdict, route=candidate)
         return Verdict(WholeInput("the unit's values in the window are not those on the whole input for every sample"))
 
     def _difference(self, part: SampleMaps, reference: Tensor) -> str:
@@ -297,7 +304,7 @@ def _strides(unit: Unit) -> tuple[int | float, ...]:
 
 
 def _costs(view: View, unit: tuple[int, ...]) -> Costs:
-    chosen = worth_cropping(view.places, unit, view.work)
+    chosen = worth_cropping(view.places, view.work)
     return Costs(view.work, pyramid_of(chosen, unit, view.work).work)
 
 

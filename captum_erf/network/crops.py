@@ -38,22 +38,30 @@ class Crop:
     moved: tuple[int, ...]
 
     def cut(self, output: Tensor) -> Tensor:
-        """The part of what the module hands over behind the crops before."""
-        return self._part(output, [start - moved for start, moved in zip(self.start, self.moved, strict=True)])
+        """A copy of what is left of the module's output behind the crops before."""
+        before = [start - moved for start, moved in zip(self.start, self.moved, strict=True)]
+        lengths = [output.shape[axis] for axis in self.axes if axis < output.ndim]
+        behind = [size - first - length for size, first, length in zip(lengths, before, self.shape, strict=True)]
+        if min(*before, *behind) < 0:
+            raise CropError(f"no part of {self.shape} at {tuple(before)} in an output of {tuple(output.shape)}")
+        return padded(output, self.axes, [-first for first in before], [-rest for rest in behind])
 
     def blanked(self, output: Tensor) -> Tensor:
         """A module's whole output, with NaN in all that would be cut away."""
         blank = torch.full_like(output, torch.nan)
-        self._part(blank, self.start).copy_(self._part(output, self.start))
+        index = [slice(None)] * output.ndim
+        for axis, first, length in zip(self.axes, self.start, self.shape, strict=True):
+            index[axis] = slice(first, first + length)
+        blank[tuple(index)] = output[tuple(index)]
         return blank
 
-    def _part(self, output: Tensor, start: Sequence[int]) -> Tensor:
-        part = output
-        for axis, first, length in zip(self.axes, start, self.shape, strict=True):
-            if axis >= output.ndim or not 0 <= first <= first + length <= output.shape[axis]:
-                raise CropError(f"no part of {self.shape} at {tuple(start)} in an output of {tuple(output.shape)}")
-            part = part.narrow(axis, first, length)
-        return part
+
+def padded(tensor: Tensor, axes: Sequence[int], before: Sequence[int], behind: Sequence[int]) -> Tensor:
+    """A copy with zeros added along axes that follow each other; where the numbers are negative, with parts gone."""
+    pads = [0, 0] * (tensor.ndim - 1 - axes[-1])
+    for first, rest in reversed(list(zip(before, behind, strict=True))):
+        pads += [first, rest]
+    return torch.nn.functional.pad(tensor, pads)
 
 
 @dataclass(frozen=True)
@@ -74,15 +82,14 @@ class Detour:
     def back(self, part: Tensor, lengths: Sequence[int]) -> Tensor:
         """The part among zeros, in what the end would hand over for an opening of these lengths."""
         first, last = self.crops[0], self.crops[-1]
-        pads: list[int] = []
-        for place, axis in enumerate(first.axes):
-            before = last.start[place] - first.moved[place]
-            shrunk = first.size[place] - self.size[place]
-            behind = lengths[place] - shrunk - before - part.shape[axis]
-            if before < 0 or behind < 0:
-                raise CropError(f"a part of {tuple(part.shape)} does not fit back into {tuple(lengths)}")
-            pads = [before, behind, *pads]
-        return torch.nn.functional.pad(part, [0] * 2 * (part.ndim - 1 - first.axes[-1]) + pads)
+        before = [start - moved for start, moved in zip(last.start, first.moved, strict=True)]
+        shrunk = [size - own for size, own in zip(first.size, self.size, strict=True)]
+        whole = [length - less for length, less in zip(lengths, shrunk, strict=True)]
+        left = [part.shape[axis] for axis in first.axes]
+        behind = [length - start - own for length, start, own in zip(whole, before, left, strict=True)]
+        if min(*before, *behind) < 0:
+            raise CropError(f"a part of {tuple(part.shape)} does not fit back into {tuple(whole)}")
+        return padded(part, first.axes, before, behind)
 
 
 Step = Crop | Detour
@@ -123,9 +130,8 @@ def _cut(stages: Sequence[Sequence[Crop]], detours: Sequence[Detour] = ()) -> It
     def cut(stage: Sequence[Crop], output: Tensor) -> Tensor:
         if stage is stages[0]:
             lengths[:] = [output.shape[axis] for axis in stage[0].axes]
-        # A copy, so that an operation in place further on changes no more than the part.
         if len({(crop.start, crop.moved) for crop in stage}) == 1:
-            return stage[0].cut(output).clone()
+            return stage[0].cut(output)
         return torch.cat([crop.cut(part) for crop, part in zip(stage, output.chunk(len(stage)), strict=True)])
 
     def put_back(output: Tensor) -> Tensor:

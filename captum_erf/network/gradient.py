@@ -16,6 +16,10 @@ from .passes import run
 from .units import Reader, Selected
 
 
+class NoGradientPath(RuntimeError):
+    """A layer does not lead back to the inputs."""
+
+
 def unit_gradients(
     network: Network, readers: Sequence[Sequence[Reader]], batch: Batch, *, autocast: torch.dtype | None = None
 ) -> Iterator[tuple[int, int, tuple[Tensor | None, ...]]]:
@@ -68,7 +72,7 @@ def _gradient(scalars: Tensor, sources: list[Tensor], name: str, *, retain_graph
         else ()
     )
     if all(gradient is None for gradient in gradients):
-        raise RuntimeError(
+        raise NoGradientPath(
             f"Layer {name!r} has no gradient path to the inputs: it does not depend on them, or something before it "
             "detaches, rounds, quantises or runs under no_grad, as checkpointing with use_reentrant=True does. Choose "
             "another layer or a differentiable model."

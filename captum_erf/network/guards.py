@@ -6,22 +6,27 @@ module of another thread is touched.
 
 from __future__ import annotations
 
+import random
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
+from weakref import WeakSet
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Module
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from .batch import Batch
+from .layers import unwrap
 from .network import Network
+from .state import Structure, Values, all_tensors, parameters, restless_tensors
 
+_set_up: WeakSet[Module] = WeakSet()  # modules that have run here undisturbed
 DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout)
 
 
@@ -43,63 +48,47 @@ def eager() -> Iterator[None]:
 
 
 @contextmanager
-def unchanged(modules: Sequence[Module], *, eval_mode: bool) -> Iterator[None]:
-    """Gives every module its training flag and its buffers back.
-
-    Flags are set one by one: ``Module.eval`` may be overridden to do more than that.
+def unchanged(modules: Sequence[Module], *, eval_mode: bool, weights: bool = True) -> Iterator[None]:
     """
-    kept = [_Kept(module, eval_mode) for module in modules if module._buffers or module.training]
+    Gives every module all that it holds back, and tensors their values.
+
+    Flags are set one by one: ``Module.eval`` may be overridden to do more than that. Without ``weights``, only those
+    are compared that were seen to change in a pass before, or that a network in training mode may write to.
+    """
+    structure, needs = Structure(modules), [(weight, weight.requires_grad) for weight in parameters(modules)]
+    flags = [module for module in modules if module.training] if eval_mode else []
     try:
-        if eval_mode:
-            for state in kept:
-                state.module.training = False
-        yield
+        for module in flags:
+            module.training = False
+        all_of_them = weights or any(module.training for module in modules)
+        values = Values(all_tensors(modules) if all_of_them else restless_tensors(modules))
+        try:
+            yield
+        finally:
+            values.restore()
     finally:
-        for state in kept:
-            state.restore()
-
-
-class _Kept:
-    """A module's training flag and buffers as they were; batch norm in evaluation mode writes none."""
-
-    def __init__(self, module: Module, eval_mode: bool) -> None:
-        self.module, self.training = module, module.training
-        self.buffers: dict[str, Tensor | None] = dict(module._buffers.items())
-        is_norm = isinstance(module, _BatchNorm) and type(module).forward is _BatchNorm.forward
-        reads_only = is_norm and (eval_mode or not module.training)
-        self.values = {
-            name: (buffer.detach().clone(), buffer._version)
-            for name, buffer in self.buffers.items()
-            if buffer is not None and not buffer.is_inference() and not reads_only
-        }
-
-    def restore(self) -> None:
-        # Batch norm in training mode writes its running statistics without a new version.
-        silent = self.module.training
-        if silent != self.training:
-            self.module.training = self.training
-        for name, buffer in self.buffers.items():
-            self.module._buffers[name] = buffer
-        for name, (value, version) in self.values.items():
-            buffer = self.buffers[name]
-            assert buffer is not None
-            if buffer._version != version or (silent and not torch.equal(buffer, value)):
-                with torch.no_grad():
-                    buffer.copy_(value)
+        for module in flags:
+            module.training = True
+        structure.restore()
+        for weight, needed in needs:
+            if weight.requires_grad != needed:
+                weight.requires_grad_(needed)
 
 
 @contextmanager
-def same_attributes(modules: Sequence[Module]) -> Iterator[None]:
-    """Gives every module the attributes back that a pass sets, such as masks and window sizes fitted to its input."""
-    eager_modules = [module for module in modules if not isinstance(module, torch.jit.ScriptModule)]
-    kept = [(vars(module), dict(vars(module))) for module in eager_modules]
+def one_pass(modules: Sequence[Module]) -> Iterator[None]:
+    """
+    Gives every module back what a pass sets, such as masks and window sizes fitted to its input.
+
+    Values come back as well, but not those that a backward pass may still need.
+    """
+    structure = Structure(modules)
+    values = Values(() if torch.is_grad_enabled() else restless_tensors(modules))
     try:
         yield
     finally:
-        for attributes, before in kept:
-            for name in attributes.keys() - before.keys():
-                del attributes[name]
-            attributes.update(before)
+        structure.restore()
+        values.restore()
 
 
 @contextmanager
@@ -118,16 +107,84 @@ def aside(network: Network, batch: Batch) -> Iterator[None]:
         >>> network.forward_func.training
         True
     """
-    device = batch.measured.device
+    set_up(network, batch)
+    with unchanged(network.modules, eval_mode=True), quiet(batch.measured.device):
+        yield
+
+
+@contextmanager
+def quiet(device: torch.device) -> Iterator[None]:
+    """Nothing is recorded, and random state and warnings are left alone."""
     with ExitStack() as stack:
-        stack.enter_context(unchanged(network.modules, eval_mode=True))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
         stack.enter_context(eager())
-        stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
+        stack.enter_context(same_random_numbers(device))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def same_random_numbers(device: torch.device) -> Iterator[None]:
+    """Whoever draws random numbers next, of torch, NumPy or Python, gets those that would have come."""
+    ours, numpys = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield
+    finally:
+        random.setstate(ours)
+        np.random.set_state(numpys)  # noqa: NPY002
+
+
+def set_up(network: Network, batch: Batch) -> None:
+    """
+    Lets a network that was never run here set itself up: one undisturbed pass over one sample, before anything is
+    remembered of it.
+
+    Where the pass adds children, weights, buffers or hooks, all that it has set up stays. Else, and where it fails,
+    all goes; the passes that follow put back what each of them sets up.
+
+    Examples::
+
+        >>> from torch import nn
+        >>> class Lazy(nn.Module):
+        ...     def forward(self, x):
+        ...         if not hasattr(self, "norm"):
+        ...             self.norm = nn.Identity()
+        ...         return self.norm(x)
+        >>> model = Lazy()
+        >>> set_up(Network.of(model, [""]), Batch((torch.ones(1, 1, 4),)))
+        >>> model
+        Lazy(
+          (norm): Identity()
+        )
+    """
+    modules = network.modules
+    if all(module in _set_up for module in modules):
+        return
+    flags = [module for module in modules if module.training]
+    structure, values = Structure(modules), Values(all_tensors(modules))
+    has_grown = False
+    try:
+        for module in flags:
+            module.training = False
+        with suppress(Exception), quiet(batch.measured.device):
+            sample = batch.sample().map(_finite)
+            unwrap(network.forward_func)(*sample.everything)
+            has_grown = structure.has_grown()
+    finally:
+        for module in flags:
+            module.training = True
+        if not has_grown:
+            structure.restore()
+            values.restore()
+    _set_up.update(network.modules)
+
+
+def _finite(item: Any) -> Any:
+    is_float = isinstance(item, Tensor) and item.is_floating_point()
+    return torch.nan_to_num(item, 0.0, 0.0, 0.0) if is_float else item
 
 
 class Unseen(TorchFunctionMode):

@@ -16,7 +16,7 @@ from torch.nn.parallel import DataParallel
 from torch.utils._pytree import tree_map
 
 from .batch import Batch
-from .guards import eager, same_attributes
+from .guards import eager, one_pass
 from .layers import Layer, quantised, unwrap
 from .layouts import apply_layout
 from .network import Network
@@ -80,7 +80,8 @@ class Recorder:
             if self.counts[place, device] != (self.layers[place].call or 0) + 1:
                 return
             complete = len(self.outputs.keys() | {place}) == len(self.layers)
-            kept = output if complete and self.stop else tree_map(_clone, output)
+            is_last = complete and self.stop and torch.is_grad_enabled()  # else what was written is put back
+            kept = output if is_last else tree_map(_clone, output)
             self.outputs.setdefault(place, {})[device] = kept
         if complete and self.stop:
             raise _LayersReached
@@ -120,7 +121,7 @@ def _record(network: Network, batch: Batch, recorder: Recorder, image_format: to
     image_format = image_format if batch.back is None else torch.contiguous_format
     inputs = tuple(_copy(item, image_format) for item in batch.given)
     with ExitStack() as stack:
-        stack.enter_context(same_attributes(modules))
+        stack.enter_context(one_pass(modules))
         for place, layer in enumerate(network.layers):
             stack.callback(watch(layer, functools.partial(recorder.keep, place), network.layer_input))
         stack.enter_context(eager())

@@ -278,9 +278,9 @@ class MeanMap:
             >>> from torch import nn
             >>> from captum_erf import EffectiveReceptiveField
             >>> images = list(torch.randn(4, 8, 1, 16))
-            >>> one, two = (EffectiveReceptiveField(nn.Conv1d(1, 8, k), "").aggregate(images) for k in (3, 5))
+            >>> one, two = (EffectiveReceptiveField(nn.Conv1d(1, 8, k), "").aggregate(images) for k in (3, 9))
             >>> value, error = two.difference(one, lambda field: field.equivalent_width())
-            >>> 1 < value < 3
+            >>> value > 1
             True
         """
         self.groups.check_paired(other.groups)

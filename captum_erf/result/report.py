@@ -147,7 +147,9 @@ def _geometry(field: MeanMap) -> list[str]:
     center = line("unit centre", f"{place(field.center, '.4g')}, {source}")
     if trf is None:
         return [center]
-    if trf.is_global:
+    if trf.is_estimated:
+        size = f"{box_size(trf)}{'' if trf.is_global else ' px'}, estimated from the gradients that were seen"
+    elif trf.is_global:
         size = "global: every input position can influence the unit"
     elif trf.is_clipped:
         size = f"{box_size(trf)} px; the network takes no other input size"

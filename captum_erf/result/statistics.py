@@ -37,6 +37,7 @@ class Statistic:
             none.
         heading (str): Its column in the command's table; without a heading it has none there.
         heading_error (bool): Whether the column shows the error.
+        steady (Callable): What of the number has an error.
         turn (float): What is added at a full turn of a direction, so that 89 and -89 degrees are 2 apart.
         most (float or None): For a number that noise moves one way, which the jackknife corrects: how large it can be.
     """
@@ -48,6 +49,7 @@ class Statistic:
     formula: Callable[[MeanMap], Any]
     heading: str = ""
     heading_error: bool = True
+    steady: Callable[[Any], Any] = lambda value: value
     turn: float = 0.0
     most: float | None = None
 
@@ -77,6 +79,11 @@ def _extent(share: float) -> Callable[[MeanMap], Number]:
     return lambda field: [list(interval) for interval in field.extent(share)]
 
 
+def _lengths(intervals: list[list[float]] | None) -> list[float] | None:
+    """Of intervals: their ends lie on pixels' faces and jump from one to another, which no jackknife sees."""
+    return None if intervals is None else [upper - lower for lower, upper in intervals]
+
+
 def _erf_to_trf(field: MeanMap) -> Number:
     trf = field.theoretical
     return field.radius_mass().diameter(0.95) / max(trf.size) if trf is not None and trf.is_known else None
@@ -93,8 +100,8 @@ STATISTICS = (
     Statistic("diameter_95", "95 % of the mass", " px square", 1, _diameter(0.95), "95 %"),
     Statistic("equivalent_width", "equivalent width", " px", 1, lambda field: field.equivalent_width()),
     Statistic("tail_ratio", "90 % over 50 %", "", 2, lambda field: field.tail_ratio()),
-    Statistic("extent_50", "50 % per axis", " px from the unit's cell", 1, _extent(0.5)),
-    Statistic("extent_90", "90 % per axis", " px from the unit's cell", 1, _extent(0.9)),
+    Statistic("extent_50", "50 % per axis", " px from the unit's cell", 1, _extent(0.5), steady=_lengths),
+    Statistic("extent_90", "90 % per axis", " px from the unit's cell", 1, _extent(0.9), steady=_lengths),
     SIGMA,
     ANGLE,
     R2,
@@ -125,7 +132,7 @@ def summary(field: MeanMap) -> Row:
     }
     own = {statistic: statistic.of(field) for statistic in STATISTICS}
     _, without = field.replicates(lambda other: {s: s.near(s.of(other), own[s]) for s in STATISTICS})
-    errors = standard_error(own, without)
+    errors = standard_error(_steady(own), [_steady(other) for other in without])
     for statistic, value in own.items():
         estimates = [other[statistic] for other in without]
         row[statistic.key] = value if statistic.most is None else corrected(value, estimates, statistic.most)
@@ -133,6 +140,10 @@ def summary(field: MeanMap) -> Row:
     if not _is_gaussian(row):
         row |= {f"{statistic.key}{end}": None for statistic in (SIGMA, ANGLE) for end in ("", "_se")}
     return {key: _plain(value) for key, value in row.items()}
+
+
+def _steady(values: dict[Statistic, Any]) -> dict[Statistic, Any]:
+    return {statistic: statistic.steady(value) for statistic, value in values.items()}
 
 
 def _is_gaussian(row: Row) -> bool:

@@ -99,6 +99,9 @@ class RadiusMass:
         """
         The box of :meth:`diameter`: of several that are alike, the one in their middle where that is as good.
 
+        The best box has a face on a pixel's face along every axis. So its place moves by whole pixels where its side
+        moves smoothly, and a jackknife over places says little.
+
         Args:
             share (float): Above 0 and up to 1.
 

@@ -11,17 +11,14 @@ from typing import Any
 import numpy as np
 
 from ..result.mean_map import MeanMap
-from ..result.report import channel_words, magnitude_words, table_cells
+from ..result.report import CENTER_WORDS, channel_words, magnitude_words, table_cells
 from ..result.statistics import STATISTICS, Row
-from ..summaries.arrays import UndefinedStatistic
-from ..summaries.mass import RadiusMass, radius_mass
-from ..text import box_size, number, place, times
+from ..summaries import RadiusMass, UndefinedStatistic
+from ..text import box_size, counted, number, place, times
 from .atlas import Atlas, atlas, extents, tile
 
 SHARES = [percent / 100 for percent in range(5, 101, 5)]  # of a map, for which the page knows the box
 SIZES = {"diameter_50": 0.5, "diameter_90": 0.9}  # that are told with each unit
-CELL = "middle of the unit's grid cell"
-CENTERS = {"theoretical": "middle of the theoretical field", "input": "middle of the input"}  # else of the cell
 
 
 @dataclass(frozen=True)
@@ -135,7 +132,7 @@ class Model:
     def to_dict(self) -> dict[str, Any]:
         """Everything but the pictures."""
         first = self.units[0].mean
-        samples = f"{first.num_samples} sample{'s' * (first.num_samples != 1)}"
+        samples = counted(first.num_samples, "sample")
         size = times(first.groups.size)
         return {
             "name": self.name,
@@ -167,7 +164,7 @@ def _of_group(field: MeanMap, group: int) -> MeanMap:
 def _sizes(field: MeanMap) -> tuple[list[str], list[list[float]] | None]:
     """Words for ``SIZES``, and ``[side, top, left]`` of the box that holds each of ``SHARES``."""
     try:
-        mass = radius_mass(field.values)
+        mass = field.radius_mass()
     except UndefinedStatistic:
         return ["none: the unit is dead"] * len(SIZES), None
     return [f"{number(mass.diameter(share))} px" for share in SIZES.values()], [_box(mass, share) for share in SHARES]
@@ -180,7 +177,8 @@ def _box(mass: RadiusMass, share: float) -> list[float]:
 
 def _facts(field: MeanMap) -> dict[str, str]:
     """What is told of a unit beside its sizes."""
-    center = f"{place(field.center)}, {CENTERS.get(field.center_source, CELL)}"
+    source = CENTER_WORDS.get(field.center_source, "the middle of the unit's grid cell")
+    center = f"{place(field.center, '.4g')}, {source}"
     trf = field.theoretical
     if trf is None:
         return {"centre": center}

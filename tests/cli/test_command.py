@@ -123,12 +123,15 @@ def test_protocol_reports_the_other_tools_numbers(tmp_path, capsys):
     assert saved(tmp_path / "out")["5.npz"].recipe["magnitude"] == "positive"
 
 
-def test_list_layers_shows_shapes_and_the_default(capsys):
+def test_list_layers_shows_outputs_fields_and_the_default(capsys):
     assert cli.main([*NET, "--list-layers"]) == 0
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["1", "ReLU", "(N,", "4,", "16,", "16)", "*"] in lines
-    assert ["2", "MaxPool2d", "(N,", "4,", "8,", "8)"] in lines
-    assert ["5", "Tanh", "(N,", "4,", "8,", "8)", "*"] in lines
+    lines = [re.split(r"\s{2,}", line.strip()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["layer", "kind", "output", "grid", "stride", "size", "center", "halo"]
+    assert ["1", "ReLU", "(N, 4, 16, 16)", "16 x 16", "1 x 1", "3 x 3", "(8, 8)", "1 1 x 1 1", "*"] in lines
+    (pooled,) = [line for line in lines if line[:2] == ["2", "MaxPool2d"]]
+    assert pooled[2:6] == ["(N, 4, 8, 8)", "8 x 8", "2 x 2", "4 x 4"]
+    (last,) = [line for line in lines if line[:2] == ["5", "Tanh"]]
+    assert last[-1] == "*"
 
 
 def test_list_layers_works_where_no_default_can_be_found(capsys):

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from captum_erf import ERFMap, cli
-from captum_erf.cli import run
+from captum_erf.cli import measure
 
 pytest.importorskip("torchvision")
 
@@ -37,7 +37,7 @@ def test_interrupt_says_how_to_go_on(monkeypatch, capsys):
     def interrupt(*_arguments, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "run_through", interrupt)
+    monkeypatch.setattr(measure, "run_through", interrupt)
     assert cli.main([*NET, "--resume", "run.pt"]) == 130
     assert capsys.readouterr().err.strip() == "captum-erf: interrupted; --resume run.pt goes on"
 

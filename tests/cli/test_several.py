@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from captum_erf import EffectiveReceptiveField, ERFMap, cli, visualization
 from captum_erf.images import photograph
+from captum_erf.text import number
 
 pytest.importorskip("torchvision")
 
@@ -101,3 +102,39 @@ def test_interrupted_runs_of_several_networks_go_on_in_files_of_their_own(tmp_pa
     assert [cli.main(arguments), cli.main(arguments)] == [0, 0]
     assert {file.name for file in tmp_path.glob("run*")} == {"run-net-random.pt", "run-other-random.pt"}
     assert capsys.readouterr().out.count("Going on after 4 of 4 samples") == 2
+
+
+def test_differences_are_paired_and_to_the_first_row(capsys):
+    arguments = ["cli_models:net", "cli_models:other", "cli_models:other(6)", *SMALL]
+    assert cli.main(arguments) == 0
+    heads, *rows = table(capsys.readouterr().out)
+    assert heads[-2:] == ["Δ 50 %", "Δ 90 %"]
+    assert rows[0][-2:] == ["-", "-"]
+    maps = [ERFMap.load(f"out/{name}.npz") for name in ("net-random", "other-random", "other-6-random")]
+    for row, field in zip(rows[1:], maps[1:], strict=True):
+        value, error = field.difference(maps[0], lambda found: found.radius_mass().diameter(0.5))
+        assert row[-2] == number(value, error)
+
+
+def test_errors_are_over_images_where_there_are_several(pictures, capsys):
+    assert cli.main(["cli_models:net", "--size", "8", "--data", str(pictures), "--num-samples", "30"]) == 0
+    assert "over 12 images (30 samples), in 10 groups" in " ".join(capsys.readouterr().out.split())
+
+
+def test_errors_of_one_photograph_say_what_they_leave_out(capsys):
+    assert cli.main(["cli_models:net", *SMALL]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "over 4 crops of 1 photograph, in 4 groups" in printed
+    assert "crops of this photograph, not between photographs. What another draw of random weights" in printed
+
+
+def test_page_and_extents(capsys):
+    arguments = ["cli_models:other@0", *SMALL, "--page", "--spacing", "0.5mm"]
+    assert cli.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "50 % y [mm]" in printed
+    assert re.search(r"-\d\.\d{3} to \d\.\d{3} \(\d", printed)
+    with open("out/page.html", encoding="utf-8") as page:
+        assert "other" in page.read()
+    with open("out/summary.json") as stream:
+        assert "page.html" in json.load(stream)["files"]

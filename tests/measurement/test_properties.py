@@ -56,6 +56,7 @@ def check_merging(erf, images, unit, whole):
     np.testing.assert_allclose(merged.values, whole.values, rtol=1e-6, atol=1e-6 * whole.values.max())
 
 
+@pytest.mark.filterwarnings("ignore:NaN cannot tell")
 @settings(SETTINGS, max_examples=30)
 @given(random_nets(), SHARES)
 def test_properties(net, shares):
@@ -63,6 +64,7 @@ def test_properties(net, shares):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:NaN cannot tell")
 @settings(SETTINGS, max_examples=300)
 @given(random_nets(), SHARES)
 def test_properties_of_many_networks(net, shares):

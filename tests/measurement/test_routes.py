@@ -468,7 +468,8 @@ def shapes_seen(module):
 def test_only_the_window_is_run():
     model = Net(nn.Identity())
     accumulator = EffectiveReceptiveField(model, "last").accumulator()
-    accumulator.update(torch.randn(4, 3, 64, 64))
+    for _ in range(2):  # after the second batch, one sample is computed both ways again
+        accumulator.update(torch.randn(4, 3, 64, 64))
     seen = shapes_seen(model.first)
     accumulator.update(torch.randn(4, 3, 64, 64))
     assert seen == [(4, 3, 5, 5)]
@@ -483,10 +484,11 @@ def test_equal_windows_share_one_pass():
     accumulator = erf.accumulator(positions=[*inner, *corners])
     inputs = torch.randn(2, 3, 64, 64)
     accumulator.update(inputs)
+    accumulator.update(inputs)
     seen = shapes_seen(model.first)
     accumulator.update(inputs)
     assert sorted(seen) == [(4 * 2, 3, 3, 3), (25 * 2, 3, 5, 5)]
-    whole = erf.sweep([inputs, inputs], positions=[*inner, *corners], window=False)
+    whole = erf.sweep([inputs] * 3, positions=[*inner, *corners], window=False)
     for field, reference in zip(accumulator.compute(), whole, strict=True):
         assert np.abs(field.values - reference.values).max() <= 1e-6 * reference.values.max()
 
@@ -494,9 +496,9 @@ def test_equal_windows_share_one_pass():
 def test_setting_up_is_paid_once_for_each_object_and_size(count_calls):
     model = Net(nn.Identity())
     erf = EffectiveReceptiveField(model, "last")
-    erf.aggregate([torch.randn(2, 3, 32, 32)])
+    erf.aggregate(iter([torch.randn(2, 3, 32, 32)]))
     calls = count_calls(model.first)
-    erf.aggregate([torch.randn(2, 3, 32, 32)] * 3)
-    assert len(calls) == 3
+    erf.aggregate([torch.randn(2, 3, 32, 32)])
+    assert len(calls) == 1
     erf.aggregate([torch.randn(2, 3, 40, 40)])
-    assert len(calls) > 4
+    assert len(calls) > 2

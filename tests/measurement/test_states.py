@@ -305,7 +305,7 @@ def test_a_state_of_another_captum_erf_and_torch_goes_on():
 def test_state_of_another_version_is_refused():
     accumulator = accumulated([IMAGES[:5]])
     before = snapshot(accumulator)
-    with pytest.raises(ValueError, match="state has version 0, this captum-erf reads version 2"):
+    with pytest.raises(ValueError, match="state has version 0, this captum-erf reads versions 2 and 3"):
         accumulator.load_state_dict(header(version=0)(accumulator.state_dict()))
     assert snapshot(accumulator) == before
 

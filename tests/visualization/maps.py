@@ -48,7 +48,9 @@ def make_field(values, lower, upper, *, layer="layer", groups=4, noise=0.0, theo
     counts = np.full(groups, per)
     trf = trf_around(lower, upper, values.shape) if theoretical == "box" else theoretical
     recipe = {"magnitude": "abs", "channel": None} | recipe
-    return ERFMap(Groups(sums, counts, 0 * counts, Region.whole(values.shape), values.shape), layer, trf, recipe)
+    squares, nothing = sums.reshape(groups, -1).sum(1) ** 2 / per, 0 * counts
+    whole = Region.whole(values.shape)
+    return ERFMap(Groups(sums, counts, nothing, squares, nothing, whole, values.shape), layer, trf, recipe)
 
 
 def round_field(sigma, size=64, half=None, **others):

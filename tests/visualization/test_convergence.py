@@ -5,6 +5,7 @@ import pytest
 from maps import COMMAND, gaussian_map, make_field, round_field, texts
 from matplotlib.figure import Figure
 
+from captum_erf.text import number
 from captum_erf.visualization import convergence
 
 VALUES = gaussian_map((30, 30), (15, 15), [[30, 0], [0, 30]])
@@ -20,7 +21,7 @@ def test_every_unit_is_drawn_in_order_with_its_standard_error():
     last = course[0].get_ydata()[-1]
     assert last == pytest.approx(SNAPSHOTS[0].radius_mass().diameter(0.5), abs=2)
     half_bar = np.ptp(course[2][0].get_segments()[-1][:, 1]) / 2
-    assert f"a: {last:.2f} ± {half_bar:.2f} px ({100 * half_bar / last:.1f} %)" == first.get_title()
+    assert f"a: {number(last, half_bar)} px ({100 * half_bar / last:.1f} %)" == first.get_title()
     (band,) = first.patches
     assert (band.get_y(), band.get_height()) == pytest.approx((last - half_bar, 2 * half_bar))
 

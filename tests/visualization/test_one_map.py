@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
 
 from captum_erf import EffectiveReceptiveField
+from captum_erf.text import number
 from captum_erf.visualization import plot, plot_layers
 
 
@@ -163,10 +164,11 @@ def test_in_axes_of_the_users_the_map_stands_alone(field):
     assert figure.axes == [axes]
     assert axes.get_title() == "mine"
     named = [text.get_text() for text in axes.legend().get_texts()]
-    assert [words.split(" px")[0].split(" ±")[0] for words in named[:3]] == [
+    sides = [field.estimate(lambda f, share=share: f.radius_mass().diameter(share)) for share in (0.5, 0.9)]
+    assert [words.split(" px")[0] for words in named[:3]] == [
         "theoretical field 43",
-        f"50 % of the map in {field.radius_mass().diameter(0.5):.1f}",
-        f"90 % of the map in {field.radius_mass().diameter(0.9):.1f}",
+        f"50 % of the map in {number(*sides[0])}",
+        f"90 % of the map in {number(*sides[1])}",
     ]
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 from captum_erf import EffectiveReceptiveField, ERFMap
-from captum_erf.summaries.mass import radius_mass
+from captum_erf.text import number
 from captum_erf.visualization import write_page
 
 UNITS = [(i, j) for i in range(3) for j in range(3)]
@@ -168,9 +168,8 @@ def test_pointing_at_a_place_shows_the_unit_whose_cell_lies_there(browser, page,
     assert words["outside"] == f"{100 * field.theoretical.outside:.1f} %"
     row = field.summary()
     for percent in (50, 90):
-        value, error = (float(number) for number in words[f"{percent} % of the map"].removesuffix(" px").split(" ± "))
-        assert value == pytest.approx(row[f"diameter_{percent}"], abs=0.05)
-        assert error == pytest.approx(row[f"diameter_{percent}_se"], abs=0.05)
+        size = number(row[f"diameter_{percent}"], row[f"diameter_{percent}_se"])
+        assert words[f"{percent} % of the map"] == f"{size} px"
 
 
 def test_the_page_opens_with_the_centre_unit_of_the_last_layer(browser, page):
@@ -237,10 +236,10 @@ def test_the_map_lies_where_the_unit_looks(browser, page, sweeps):
 def test_the_maps_are_right_to_eight_bits(page, sweeps):
     data = data_of(page)
     levels_apart = 0.5 / 255 / data["exponent"]
-    for number, layer in enumerate(data["models"][0]["layers"]):
+    for layer_number, layer in enumerate(data["models"][0]["layers"]):
         for atlas, fields in zip(layer["atlases"], [sweeps.fields, *sweeps.alone], strict=True):
             picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(atlas["src"].split(",")[1])))) / 255
-            for place, field in zip(atlas["places"], fields[number * len(UNITS) :], strict=False):
+            for place, field in zip(atlas["places"], fields[layer_number * len(UNITS) :], strict=False):
                 x, y, width, height, left, top, step = place
                 values = np.zeros((24, 24))
                 levels = picture[y : y + height, x : x + width]
@@ -259,7 +258,7 @@ def test_the_source_can_be_one_image_alone(browser, page, sweeps):
     ]
     choose(browser, "source", "image 2 alone")
     field = sweeps.alone[1][len(UNITS) + UNITS.index((1, 1))]
-    assert shown(browser)["50 % of the map"] == f"{radius_mass(field.values).diameter(0.5):.1f} px"
+    assert shown(browser)["50 % of the map"] == f"{field.radius_mass().diameter(0.5):.1f} px"
 
 
 def test_the_sliders_are_the_opacity_and_the_share_of_the_box(browser, page, sweeps):
@@ -269,7 +268,7 @@ def test_the_sliders_are_the_opacity_and_the_share_of_the_box(browser, page, swe
     assert "box with 90 % of the map" in browser.find_element("class name", "legend").text
     side = float(re.search(r"side of ([\d.]+)", browser.find_element("tag name", "svg").get_attribute("aria-label"))[1])
     centre = sweeps.fields[len(UNITS) + UNITS.index((1, 1))]
-    assert side == pytest.approx(radius_mass(centre.values).diameter(0.9), abs=0.06)
+    assert side == pytest.approx(centre.radius_mass().diameter(0.9), abs=0.06)
 
 
 def test_the_table_sorts_by_each_column(browser, page):
@@ -298,8 +297,8 @@ def test_the_saved_numbers_are_the_summary(browser, page, sweeps):
     assert len(rows) == len(sweeps.fields)
     for row, field in zip(rows, sweeps.fields, strict=True):
         for key, value in field.summary().items():
-            cells = [row[key]] if key in row else [row[f"{key}_{axis}"] for axis in range(2)]
-            values = value if isinstance(value, list) else [value] * len(cells)
+            cells = [cell for name, cell in row.items() if re.fullmatch(rf"{key}(_\d)*", name)]
+            values = [value] * len(cells) if value is None else np.ravel(value).tolist()
             assert cells == ["" if one is None else str(one) for one in values], key
 
 

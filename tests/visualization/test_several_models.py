@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from maps import COLUMN, COMMAND, bar_of, make_field, maps_of, round_field, texts
 
+from captum_erf.text import number
 from captum_erf.visualization import plot_models
 
 ROWS = {
@@ -22,7 +23,7 @@ def test_sizes_with_their_errors_stand_beneath():
     for axes, field in zip(maps_of(plot_models(ROWS)), [f for row in ROWS.values() for f in row.values()], strict=True):
         for line, share in zip(axes.get_xlabel().splitlines(), (0.5, 0.9), strict=True):
             value, error = field.estimate(lambda field, share=share: field.radius_mass().diameter(share))
-            assert line == f"{100 * share:.0f} %: {value:.1f} ± {error:.1f} px"
+            assert line == f"{100 * share:.0f} %: {number(value, error)} px"
 
 
 def test_each_map_is_over_its_own_maximum_or_all_over_the_densest():
