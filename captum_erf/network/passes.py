@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 from torch.nn.parallel import DataParallel
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from .batch import Batch
 from .guards import eager, one_pass
@@ -24,6 +24,14 @@ from .network import Network
 
 class _LayersReached(BaseException):
     """Ends the forward pass; no ``except Exception`` of the network's own may swallow it."""
+
+
+class WrongInput(RuntimeError):
+    """The network does not run, and what is wrong with its weights or inputs is known."""
+
+
+class LayerLeftOut(RuntimeError):
+    """A layer that ran in an earlier forward pass did not run in this one."""
 
 
 def run(network: Network, batch: Batch) -> dict[int, Any]:
@@ -98,7 +106,14 @@ class Recorder:
         """What each layer handed over; refuses layers whose call never came."""
         for place, layer in enumerate(self.layers):
             if place not in self.outputs:
-                raise no_such_call(layer, self.calls[place])
+                raise left_out(layer) if layer.call is not None else no_such_call(layer, self.calls[place])
+            if any(
+                torch._C._functorch.is_batchedtensor(item) for item in tree_leaves(list(self.outputs[place].values()))
+            ):
+                raise TypeError(
+                    f"Layer {layer.name!r} runs under torch.func.vmap, which hides the samples from it; pass the model "
+                    "itself as forward_func, and whole batches."
+                )
             if any(isinstance(item, Tensor) and item.is_quantized for item in self.outputs[place].values()):
                 raise quantised(layer.name)
         return {place: _join(outputs, self.device_ids) for place, outputs in self.outputs.items()}
@@ -131,7 +146,7 @@ def _record(network: Network, batch: Batch, recorder: Recorder, image_format: to
         except RuntimeError as error:
             reason = _reason(batch, modules)
             if reason:
-                raise type(error)(f"{reason} The network says: {error}") from error
+                raise WrongInput(f"{reason} The network says: {error}") from error
             raise
 
 
@@ -149,6 +164,15 @@ def watch(layer: Layer, keep: Callable[[Any], None], layer_input: bool = False) 
         keep(output)
 
     return layer.module.register_forward_hook(after).remove
+
+
+def left_out(layer: Layer) -> Exception:
+    """The error for a layer, known to run, whose call did not come."""
+    return LayerLeftOut(
+        f"Layer {layer.name!r} ran in an earlier forward pass, but not in this one: the network leaves layers out at "
+        "random, as stochastic depth that eval() does not switch off, or takes a branch that depends on the data. "
+        "Switch that off, or choose a layer that always runs."
+    )
 
 
 def no_such_call(layer: Layer, count: int) -> Exception:
