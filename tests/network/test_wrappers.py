@@ -193,7 +193,7 @@ def _one_hot(features):
     ],
     ids=["detach", "no_grad", "numpy", "argmax", "round", "sign"],
 )
-@pytest.mark.filterwarnings("ignore:NaN cannot tell")
+@pytest.mark.filterwarnings("ignore:NaN cannot tell what layer 'after' sees")
 def test_no_gradient_path(cut, attribute_says, aggregate_says):
     erf = EffectiveReceptiveField(Cut(cut), "after")
     with pytest.raises((RuntimeError, ValueError), match=aggregate_says):
@@ -221,9 +221,10 @@ class Swallowing(nn.Module):
 @pytest.mark.parametrize("window", ["auto", False])
 def test_a_field_that_nan_finds_too_small_is_warned_of(window):
     erf = EffectiveReceptiveField(Swallowing(), "out")
-    with pytest.warns(UserWarning, match="reaches outside the field that NaN finds, as where .* swallow it"):
+    with pytest.warns(UserWarning, match="layer 'out' sees: its gradient reaches outside the field that NaN finds"):
         field = erf.aggregate([IMAGES], window=window)
     assert_close(field.values, erf.attribute(IMAGES).sum(1).mean(0).double().numpy())
+    assert (field.theoretical.size, field.theoretical.is_estimated) == ((9, 9), True)
 
 
 def test_channels_that_cancel_are_warned_of():
