@@ -22,9 +22,10 @@ from .network.batch import Batch, as_arguments
 from .network.gradient import unit_gradients
 from .network.guards import gradients_enabled, set_up, unchanged
 from .network.layers import ForwardFunc, find_layers
-from .network.layouts import Layout
+from .network.layouts import Layout, as_layout
 from .network.network import Network
 from .network.readings import settle
+from .network.rearrangements import InputLayout
 from .network.units import Channel, NeuronSelector, Position, Positions, Reader, Units, make_reader
 
 
@@ -40,6 +41,10 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         device_ids (list[int], optional): Device ids, where ``forward_func`` applies a DataParallel model.
         layout (str or Callable): How the layer's output is read as ``(N, C, *grid)``: ``"channels_first"``,
             ``channels_last``, ``tokens(prefix, grid)`` or any callable from the layer's output.
+        input_layout (str or Callable): How the input is read as ``(N, C_in, *size)``, in the same words: maps lie over
+            the axes that follow the channels. ``channels_last`` for ``(N, T, F)`` and ``(N, H, W, C)``,
+            ``lambda clips: clips.transpose(1, 2)`` for ``(N, T, C, H, W)``. A callable may only re-arrange. Of several
+            inputs it is for the measured one.
         call (int, optional): Which call of a layer that the network uses several times in one forward pass: 0 is
             the first, -1 the last. None refuses such a layer.
 
@@ -68,6 +73,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         device_ids: list[int] | None = None,
         *,
         layout: Layout = "channels_first",
+        input_layout: Layout = "channels_first",
         call: int | None = None,
     ) -> None:
         single = isinstance(layer, (Module, str)) or not isinstance(layer, Iterable)
@@ -78,7 +84,8 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         modules = [found.module for found in self._layers]
         LayerAttribution.__init__(self, forward_func, modules[0] if single else modules, device_ids)
         GradientAttribution.__init__(self, forward_func)
-        self.layout = layout
+        self.layout = as_layout(layout)
+        self._input_layout = InputLayout(input_layout)
         self._memo = Memo()
 
     @log_usage()  # type: ignore[untyped-decorator]
@@ -100,8 +107,8 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         inputs are computed, and the model's mode is left alone.
 
         Args:
-            inputs (Tensor or tuple[Tensor, ...]): Inputs of shape ``(N, C_in, *size)``; with a
-                ``neuron_selector`` of any shape.
+            inputs (Tensor or tuple[Tensor, ...]): Inputs of shape ``(N, C_in, *size)``, or as ``input_layout`` reads
+                them (the first floating-point one); with a ``neuron_selector`` of any shape.
             neuron_selector (int, tuple or Callable, optional): Captum's selector: works on any layer, spatial or
                 not. Excludes ``position`` and ``channel``.
             additional_forward_args (Any, optional): Further arguments of ``forward_func``, as in Captum.
@@ -136,15 +143,16 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         network = self._network(layer_input=attribute_to_layer_input)
         given = inputs if isinstance(inputs, tuple) else (inputs,)
         batch = Batch(given, as_arguments(additional_forward_args), index=None).differentiable().to(network.device)
+        if isinstance(reader, Units):
+            batch = batch.read_by(network.input_layout)
         _warn_of_mixing(network)
         found: list[Any] = [None] * len(self._layers)
         set_up(network, batch)
         with gradients_enabled(), unchanged(network.modules, eval_mode=False, weights=False):
             settled = self._settled(network, reader, batch)
             for place, _, gradients in unit_gradients(settled, [[reader]] * len(self._layers), batch):
-                shaped = tuple(
-                    _attribution(gradient, tensor, abs) for gradient, tensor in zip(gradients, given, strict=True)
-                )
+                own = batch.in_own_order(gradients)
+                shaped = tuple(_attribution(gradient, tensor, abs) for gradient, tensor in zip(own, given, strict=True))
                 found[place] = shaped if isinstance(inputs, tuple) else shaped[0]
         return found[0] if self._single else found
 
@@ -308,7 +316,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
 
     def _network(self, *, layer_input: bool = False) -> Network:
         device_ids = None if self.device_ids is None else tuple(self.device_ids)
-        return Network(self.forward_func, self._layers, self.layout, device_ids, layer_input)
+        return Network(self.forward_func, self._layers, self.layout, device_ids, layer_input, self._input_layout)
 
     def _settled(self, network: Network, reader: Reader, batch: Batch) -> Network:
         """The network with its calls settled and, where the reader reads a grid, its outputs looked at."""

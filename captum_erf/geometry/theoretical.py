@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,8 @@ from ..network.layers import ForwardFunc
 from ..network.layouts import Layout
 from ..network.listing import layers_with_grid
 from ..network.network import Network
-from ..network.readings import settle
+from ..network.readings import runs, settle
+from ..network.rearrangements import InputLayout
 from ..network.units import Position
 from .estimate import fields_seen
 from .field import TheoreticalReceptiveField
@@ -32,6 +34,7 @@ def theoretical_receptive_field(
     position: Position = "center",
     *,
     layout: Layout = "channels_first",
+    input_layout: Layout = "channels_first",
     call: int | None = None,
 ) -> TheoreticalReceptiveField:
     r"""
@@ -45,10 +48,13 @@ def theoretical_receptive_field(
         forward_func (Module or Callable): The network.
         layer (Module or str): The unit's layer, or its dotted name in ``forward_func``.
         input_shape (Sequence[int] or Tensor): Shape of one sample, ``(C_in, *size)`` with one to three spatial
-            axes, or a batch of real inputs ``(N, C_in, *size)`` for networks that need them.
+            axes, or a batch of real inputs ``(N, C_in, *size)`` for networks that need them. A batch axis of 1 in
+            front of a shape is left out where the network does not take it.
         position (str or tuple, optional): The unit: ``"center"``, ``"corner"``, ``"edge"`` or a tuple with an int or
             a share in [0, 1] per axis.
         layout (str or Callable, optional): How the layer's output is read as ``(N, C, *grid)``.
+        input_layout (str or Callable, optional): How the input is read as ``(N, C_in, *size)``, in the same words; the
+            shape is then given as the network takes it.
         call (int, optional): Which call of a layer that is used several times in one forward pass; -1 is the last.
 
     Returns:
@@ -71,7 +77,12 @@ def theoretical_receptive_field(
         >>> theoretical_receptive_field(net, "2", (3, 32, 32), "corner").lower
         (-3, -3)
     """
-    network = Network.of(forward_func, [layer], call=call, layout=layout)
+    if isinstance(layer, (list, tuple)):
+        raise TypeError(
+            f"theoretical_receptive_field is for one layer, got a {type(layer).__name__} of {len(layer)}; use "
+            "theoretical_receptive_fields, which takes many and prints as a table."
+        )
+    network = Network.of(forward_func, [layer], call=call, layout=layout, input_layout=InputLayout(input_layout))
     batch = _batch(network, input_shape)
     return _reached(network, position, _fields(network, batch, position, all_patterns=False))[0]
 
@@ -83,6 +94,7 @@ def theoretical_receptive_fields(
     position: Position = "center",
     *,
     layout: Layout = "channels_first",
+    input_layout: Layout = "channels_first",
 ) -> FieldTable:
     r"""
     Finds the boxes of one unit of each of many layers, in shared passes, with the halo that tiles need.
@@ -95,6 +107,7 @@ def theoretical_receptive_fields(
             :func:`theoretical_receptive_field`.
         position (str or tuple, optional): The unit of every layer.
         layout (str or Callable, optional): How the layers' outputs are read as ``(N, C, *grid)``.
+        input_layout (str or Callable, optional): How the input is read as ``(N, C_in, *size)``.
 
     Returns:
         *FieldTable*, a sequence of :class:`TheoreticalReceptiveField`, one for each layer, that prints as a table. Each
@@ -115,15 +128,16 @@ def theoretical_receptive_fields(
     """
     if input_shape is None:
         raise TypeError("input_shape is missing: pass one sample's shape, such as (3, 224, 224), or real inputs.")
+    reading: dict[str, Any] = {"layout": layout, "input_layout": InputLayout(input_layout)}
     if layers is not None:
-        network = Network.of(forward_func, layers, layout=layout)
+        network = Network.of(forward_func, layers, **reading)
         fields = _fields(network, _batch(network, input_shape), position, all_patterns=True)
         return FieldTable((layer.name for layer in network.layers), _reached(network, position, fields))
     if not isinstance(forward_func, Module):
         kind = type(forward_func).__name__
         raise TypeError(f"Only the layers of a Module can be listed, not those of a {kind}: name them.")
-    batch = _batch(Network.of(forward_func, [""]), input_shape)
-    network = Network.of(forward_func, layers_with_grid(forward_func, batch, layout), layout=layout)
+    batch = _batch(Network.of(forward_func, [""], **reading), input_shape)
+    network = Network.of(forward_func, layers_with_grid(forward_func, batch, layout), **reading)
     fields = _fields(network, batch, position, all_patterns=True)
     found = [(layer.name, field) for layer, field in zip(network.layers, fields, strict=True) if field is not None]
     return FieldTable((name for name, _ in found), (field for _, field in found))
@@ -152,20 +166,30 @@ def _reached(
 
 
 def _batch(network: Network, input_shape: Sequence[int] | Tensor) -> Batch:
-    """The inputs, or one sample of noise in the precision of the network, where only its shape is given."""
+    """The inputs, or one sample of noise in the precision of the network, where only its shape is given.
+
+    A shape that starts with 1 may be that of a batch of one sample: where the network does not take the one, the other.
+    """
     if isinstance(input_shape, Tensor):
-        return Batch((input_shape,)).checked()
+        return Batch((input_shape,)).read_by(network.input_layout).checked()
     if isinstance(input_shape, (str, int)) or not all(isinstance(n, Integral) and n > 0 for n in input_shape):
         raise ValueError(
             f"input_shape must be one sample's shape (C_in, *size) of positive ints, got {input_shape!r}; "
             "for networks that need real inputs pass a batch of them instead."
         )
-    if not 2 <= len(input_shape) <= 4:
+    shape = tuple(input_shape)
+    shapes = [shape, shape[1:]] if shape[0] == 1 else [shape]
+    shapes = [item for item in shapes if 2 <= len(item) <= 4]
+    if not shapes:
         raise ValueError(
-            f"input_shape must be (C_in, *size) with one to three spatial axes, got {tuple(input_shape)}; "
-            "leave the batch axis out."
+            f"input_shape must be (C_in, *size) with one to three spatial axes, got {shape}; leave the batch axis out."
         )
-    noise = torch.randn(1, *input_shape, generator=torch.Generator().manual_seed(0))
+    first, *others = (_noise(network, item) for item in shapes)
+    return next((batch for batch in others if not runs(network, first) and runs(network, batch)), first)
+
+
+def _noise(network: Network, shape: tuple[int, ...]) -> Batch:
+    noise = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
     dtypes = [tensor.dtype for module in network.modules for tensor in module.parameters(recurse=False)]
     dtype = next((dtype for dtype in dtypes if dtype.is_floating_point), None)
-    return Batch((noise.to(device=network.device, dtype=dtype),))
+    return Batch((noise.to(device=network.device, dtype=dtype),)).read_by(network.input_layout)

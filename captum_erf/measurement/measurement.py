@@ -82,7 +82,8 @@ class Measurement:
 
     def read(self, item: Any, limit: int | None = None) -> Batch:
         """What a data loader's item holds, at most ``limit`` samples of it, on the network's device."""
-        batch = read_batch(item, self.get_inputs, self.additional_forward_args, self.input_index)
+        layout = self.network.input_layout
+        batch = read_batch(item, self.get_inputs, self.additional_forward_args, self.input_index, layout)
         return (batch if limit is None else batch.head(limit)).to(self.network.device)
 
     def names(self, item: Any, samples: int) -> list[str] | int:

@@ -10,6 +10,7 @@ from ..names import name_of, plain
 from ..version import __version__
 from .measurement import Measurement
 
+LATER = {"input_layout": "channels_first"}  # what recipes that do not have it yet mean
 VERSIONS = ("captum_erf", "torch")  # tell who measured, not what
 
 
@@ -27,6 +28,7 @@ def describe(measurement: Measurement) -> dict[str, Any]:
         "neuron_selector": plain(measurement.neuron_selector),
         "magnitude": plain(measurement.magnitude),
         "layout": plain(network.layout),
+        "input_layout": plain(network.input_layout.layout),
         "window": measurement.window,
         "autocast": plain(measurement.autocast),
         "eval_mode": measurement.eval_mode,
@@ -42,7 +44,7 @@ def describe(measurement: Measurement) -> dict[str, Any]:
 def check_same(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     """Refuses the recipe of another measurement."""
     for key, value in ours.items():
-        if key not in VERSIONS and theirs.get(key) != value:
+        if key not in VERSIONS and theirs.get(key, LATER.get(key)) != value:
             raise ValueError(
                 f"The sums belong to different measurements: {key} is {value!r} here and {theirs.get(key)!r} there. "
                 "Only sums of the same layers, recipe and input size can be added."

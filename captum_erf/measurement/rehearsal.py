@@ -325,7 +325,7 @@ def _sees_its_field(
             at_ends.append(crop.clone())
             at_ends[-1][end.index] = math.nan
     with torch.no_grad(), safe_nan():
-        (output,) = read(network, Batch((torch.cat([around, *at_ends]),)))
+        (output,) = read(network, sample.with_measured(torch.cat([around, *at_ends])))
     index: tuple[Any, ...] = (..., *window.unit)
     reached: list[bool] = output[index].isnan().any(1).tolist()
     return reached == [False, *[True] * len(at_ends)]

@@ -9,13 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .rearrangements import Back, InputLayout
+
+AS_THEY_COME = InputLayout()
+
 
 @dataclass(frozen=True)
 class Batch:
     """
     Inputs and further arguments of the network, and which of the inputs the map is of.
 
-    Tensors as long as the measured input hold one entry for each sample, as in Captum.
+    Tensors as long as the measured input hold one entry for each sample, as in Captum. The measured input is always
+    ``(N, C_in, *size)``; ``back`` gives it the order of axes that the network takes, where that is another one.
 
     Examples::
 
@@ -30,6 +35,7 @@ class Batch:
     inputs: tuple[Any, ...]
     arguments: tuple[Any, ...] = ()
     index: int | None = 0
+    back: Back | None = None
 
     @property
     def measured(self) -> Tensor:
@@ -64,6 +70,19 @@ class Batch:
     def everything(self) -> tuple[Any, ...]:
         """Inputs and further arguments, in the network's order."""
         return (*self.inputs, *self.arguments)
+
+    @property
+    def given(self) -> tuple[Any, ...]:
+        """The inputs as the network takes them."""
+        return self.in_own_order(self.inputs)
+
+    def in_own_order(self, items: tuple[Any, ...]) -> tuple[Any, ...]:
+        """What there is for each of the inputs, with that for the measured one in the order that the network takes."""
+        if self.back is None:
+            return items
+        place = self.index or 0
+        item = items[place]
+        return (*items[:place], None if item is None else self.back(item), *items[place + 1 :])
 
     @property
     def is_alone(self) -> bool:
@@ -102,9 +121,18 @@ class Batch:
             longer = self.map(
                 lambda item: item.expand(len(measured), *item.shape[1:]) if self._is_batch(item) else item
             )
-        inputs = list(longer.inputs)
-        inputs[self.index or 0] = measured
-        return replace(longer, inputs=tuple(inputs))
+        return longer._replaced(measured)
+
+    def read_by(self, layout: InputLayout) -> Batch:
+        """The batch with its measured input, which comes as the network takes it, read as ``(N, C_in, *size)``."""
+        if layout.is_plain:
+            return self
+        index = self.index
+        if index is None:
+            index = next(place for place, item in enumerate(self.inputs) if any(item is one for one in self.floating))
+        chosen = replace(self, index=index)
+        measured, back = layout.read(chosen._tensor())
+        return replace(chosen._replaced(measured), back=back)
 
     def map(self, change: Callable[[Any], Any]) -> Batch:
         """The batch with every input and argument changed."""
@@ -112,14 +140,7 @@ class Batch:
 
     def checked(self) -> Batch:
         """The batch itself; refuses inputs that no map can be of."""
-        if self.index is not None and not 0 <= self.index < len(self.inputs):
-            raise IndexError(f"input_index is {self.index}, but a batch has {len(self.inputs)} inputs.")
-        measured: Any = self.measured
-        if not isinstance(measured, Tensor):
-            raise TypeError(
-                "A batch must be a tensor, or a tuple or list whose first item is one; here the inputs are a "
-                f"{type(measured).__name__}. Pass get_inputs=, such as get_inputs=lambda batch: batch['image']."
-            )
+        measured = self._tensor()
         if not 3 <= measured.ndim <= 5 or 0 in measured.shape[1:]:
             raise ValueError(
                 "Inputs must have shape (N, C_in, *size) with one to three spatial axes, got "
@@ -132,12 +153,33 @@ class Batch:
             )
         return self
 
+    def _tensor(self) -> Tensor:
+        """The measured input; refuses what is none."""
+        if self.index is not None and not 0 <= self.index < len(self.inputs):
+            raise IndexError(f"input_index is {self.index}, but a batch has {len(self.inputs)} inputs.")
+        measured: Any = self.measured
+        if not isinstance(measured, Tensor):
+            raise TypeError(
+                "A batch must be a tensor, or a tuple or list whose first item is one; here the inputs are a "
+                f"{type(measured).__name__}. Pass get_inputs=, such as get_inputs=lambda batch: batch['image']."
+            )
+        return measured
+
+    def _replaced(self, measured: Tensor) -> Batch:
+        inputs = list(self.inputs)
+        inputs[self.index or 0] = measured
+        return replace(self, inputs=tuple(inputs))
+
     def _is_batch(self, item: Any) -> bool:
         return isinstance(item, Tensor) and item.ndim > 0 and len(item) == len(self)
 
 
 def read_batch(
-    item: Any, get_inputs: Callable[[Any], Any] | None, additional_forward_args: Any, input_index: int
+    item: Any,
+    get_inputs: Callable[[Any], Any] | None,
+    additional_forward_args: Any,
+    input_index: int,
+    layout: InputLayout = AS_THEY_COME,
 ) -> Batch:
     """What a data loader's item holds; ``additional_forward_args`` may be a function of the item."""
     if get_inputs is not None:
@@ -146,7 +188,7 @@ def read_batch(
         found = item[0] if isinstance(item, (tuple, list)) and item else item
     given = additional_forward_args(item) if callable(additional_forward_args) else additional_forward_args
     inputs = tuple(found) if isinstance(found, (tuple, list)) else (found,)
-    return Batch(inputs, as_arguments(given), input_index).checked()
+    return Batch(inputs, as_arguments(given), input_index).read_by(layout).checked()
 
 
 def as_arguments(given: Any) -> tuple[Any, ...]:

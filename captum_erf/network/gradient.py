@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ def unit_gradients(
     are not floating point or that the unit does not depend on.
     """
     leaves = batch.map(_normal)
-    leaves = Batch(tuple(map(_leaf, leaves.inputs)), leaves.arguments, leaves.index)
+    leaves = replace(leaves, inputs=tuple(map(_leaf, leaves.inputs)))
     floating = [isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves.inputs]
     sources = [leaf for leaf, has_gradient in zip(leaves.inputs, floating, strict=True) if has_gradient]
     with torch.autocast(sources[0].device.type, dtype=autocast, enabled=autocast is not None):

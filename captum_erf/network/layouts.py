@@ -78,6 +78,28 @@ class tokens:
         return output[:, self.prefix :].movedim(-1, 1).reshape(len(output), -1, *grid)
 
 
+def as_layout(layout: Any, name: str = "layout") -> Layout:
+    """
+    A layout as it was meant: also by its name, or as ``tokens`` without the call.
+
+    Examples::
+
+        >>> as_layout("tokens:1"), as_layout(tokens), as_layout("channels_last") is channels_last
+        (tokens(prefix=1, grid=None), tokens(prefix=0, grid=None), True)
+    """
+    if isinstance(layout, str):
+        kind, _, prefix = layout.partition(":")
+        if kind == "tokens" and (prefix.isdecimal() or layout == kind):
+            return tokens(int(prefix or 0))
+        if layout == "channels_last":
+            return channels_last
+    if layout is tokens:
+        return tokens()
+    if layout != "channels_first" and not callable(layout):
+        raise ValueError(f'{name} must be "channels_first", channels_last, tokens(...) or a callable, got {layout!r}.')
+    return layout  # type: ignore[no-any-return]
+
+
 def contiguous(output: Any) -> Any:
     """What a layer hands over, in the order of memory that code of the user's may count on."""
     return tree_map(lambda item: item.contiguous() if isinstance(item, Tensor) else item, output)
@@ -85,12 +107,10 @@ def contiguous(output: Any) -> Any:
 
 def apply_layout(layout: Layout, output: Any, layer: str) -> Tensor:
     """The layer's output as ``(N, C, *grid)``."""
-    read = output
+    read, layout = output, as_layout(layout)
     if callable(layout):
         takes_tensors = layout is channels_last or isinstance(layout, tokens)
         read = layout(contiguous(output)) if isinstance(output, Tensor) or not takes_tensors else output
-    elif layout != "channels_first":
-        raise ValueError(f'layout must be "channels_first", channels_last, tokens(...) or a callable, got {layout!r}.')
     if not isinstance(read, Tensor):
         raise TypeError(
             f"Layer {layer!r} gives a {type(read).__name__}, not a tensor; pass a callable layout that picks the "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,8 +11,9 @@ from torch import nn
 from torch.nn import Module
 
 from .layers import ForwardFunc, Layer, find_layers
-from .layouts import Layout
+from .layouts import Layout, as_layout
 from .reach import reachable
+from .rearrangements import InputLayout
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -20,7 +21,7 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 @dataclass(frozen=True)
 class Network:
     """
-    A forward function with the layers of it that are read, and their layout.
+    A forward function with the layers of it that are read, their layout, and that of the input.
 
     Examples::
 
@@ -37,6 +38,10 @@ class Network:
     layout: Layout = "channels_first"
     device_ids: tuple[int, ...] | None = None
     layer_input: bool = False
+    input_layout: InputLayout = field(default_factory=InputLayout)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layout", as_layout(self.layout))
 
     @classmethod
     def of(

@@ -118,7 +118,8 @@ def record(network: Network, batch: Batch, recorder: Recorder) -> None:
 
 def _record(network: Network, batch: Batch, recorder: Recorder, image_format: torch.memory_format) -> None:
     modules = network.modules
-    inputs = tuple(_copy(item, image_format) for item in batch.inputs)
+    image_format = image_format if batch.back is None else torch.contiguous_format
+    inputs = tuple(_copy(item, image_format) for item in batch.given)
     with ExitStack() as stack:
         stack.enter_context(one_pass(modules))
         for place, layer in enumerate(network.layers):

@@ -111,6 +111,16 @@ def settle(network: Network, batch: Batch, *, grids: bool = True) -> Settled:
     return Settled(network, tuple(readings), tuple(unseen.names))
 
 
+def runs(network: Network, batch: Batch) -> bool:
+    """Whether a pass over one sample of a batch goes through."""
+    try:
+        with aside(network, batch):
+            run(network, batch.sample())
+    except Exception:
+        return False
+    return True
+
+
 def _settled(layer: Layer, count: int) -> Layer:
     """The layer with its call counted from the first; refuses where it is not clear which is meant."""
     if layer.call is None and count > 1:
