@@ -6,14 +6,13 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from ..network.batch import Batch
 from ..network.gradient import unit_gradients
 from ..network.guards import aside, gradients_enabled
 from ..network.network import Network
 from ..network.readings import Settled
-from ..network.units import Position, Units
+from ..network.units import Position, Units, mixed_channels
 from .bounds import Unit
 from .field import TheoreticalReceptiveField
 from .region import Region
@@ -70,7 +69,7 @@ def gradient_extents(network: Network, batch: Batch, units: Sequence[Sequence[Un
         [[Region(offset=(0,), shape=(2,)), Region(offset=(3,), shape=(3,))]]
     """
     extents: Extents = [[None] * len(row) for row in units]
-    readers = [[Units((unit,), _mixed) for unit in row] for row in units]
+    readers = [[Units((unit,), mixed_channels) for unit in row] for row in units]
     with aside(network, batch), gradients_enabled():
         for place, number, gradients in unit_gradients(network, readers, batch):
             gradient = gradients[batch.index or 0]
@@ -79,8 +78,3 @@ def gradient_extents(network: Network, batch: Batch, units: Sequence[Sequence[Un
                 seen = sizes > torch.finfo(sizes.dtype).eps * sizes.max()  # less is rounding
                 extents[place][number] = Region.around(seen.cpu().numpy())
     return extents
-
-
-def _mixed(values: Tensor) -> Tensor:
-    """A sum over channels in which none cancel."""
-    return (values * torch.arange(1, values.shape[1] + 1, device=values.device).cos().to(values.dtype)).sum(1)
