@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import threading
 from collections import Counter
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 from torch.nn.parallel import DataParallel
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from .batch import Batch
 from .guards import eager, one_pass
@@ -186,7 +187,20 @@ def _copy(item: Any, image_format: torch.memory_format) -> Any:
 
 
 def _clone(item: Any) -> Any:
-    return item.clone() if isinstance(item, Tensor) else item
+    """A copy of a tensor, also of those that an object of the network's own kind holds."""
+    if isinstance(item, Tensor):
+        return item.clone()
+    attributes = {} if isinstance(item, Module) else getattr(item, "__dict__", {})
+    held = {name: value for name, value in attributes.items() if any(map(_is_tensor, tree_leaves(value)))}
+    if not held:
+        return item
+    twin = copy.copy(item)
+    vars(twin).update({name: tree_map(_clone, value) for name, value in held.items()})
+    return twin
+
+
+def _is_tensor(item: Any) -> bool:
+    return isinstance(item, Tensor)
 
 
 def _device(output: Any) -> torch.device | None:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from captum_erf import EffectiveReceptiveField, theoretical_receptive_fields
 
+torch.manual_seed(0)
 model, images = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3)), torch.ones(2, 3, 32, 32)
 erf = EffectiveReceptiveField(model, "2")
 erf.aggregate([images])

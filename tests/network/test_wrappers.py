@@ -230,9 +230,29 @@ def test_a_field_that_nan_finds_too_small_is_warned_of(window):
 def test_channels_that_cancel_are_warned_of():
     model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.GroupNorm(1, 8), Norm(8))
     erf = EffectiveReceptiveField(model, "2")
-    with pytest.warns(UserWarning, match="channels of layer '2' sum to zero at every unit"):
+    with pytest.warns(UserWarning, match="channels of layer '2' sum to the same at every unit"):
         erf.attribute(IMAGES)
     assert EffectiveReceptiveField(model, "2").attribute(IMAGES, channel="random").any()
+
+
+class Shares(nn.Module):
+    """Makes the sizes of channels their shares, which sum to one."""
+
+    def forward(self, features):
+        return nn.functional.normalize(features.abs(), p=1, dim=1)
+
+
+@pytest.mark.parametrize("last", [nn.Softmax(1), Shares()], ids=["softmax", "shares"])
+def test_channels_that_sum_to_one_are_warned_of(last):
+    erf = EffectiveReceptiveField(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), last), "1")
+    with pytest.warns(UserWarning, match="channels of layer '1' sum to the same at every unit"):
+        erf.aggregate([IMAGES])
+
+
+def test_channels_with_a_sum_that_only_looks_even_are_not_warned_of():
+    """One unit has one sum, and a gradient of it."""
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.AdaptiveAvgPool2d(1))
+    assert EffectiveReceptiveField(model, "1").attribute(IMAGES).any()
 
 
 class Norm(nn.LayerNorm):
