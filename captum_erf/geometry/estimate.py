@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import torch
-from torch import Tensor
 
 from ..network.batch import Batch
 from ..network.gradient import NoGradientPath, unit_gradients
 from ..network.guards import aside, gradients_enabled
 from ..network.network import Network
 from ..network.readings import Settled
-from ..network.units import Position, Units
+from ..network.units import Position, Units, mixed_channels
 from .bounds import Unit
 from .field import TheoreticalReceptiveField
 from .region import Region
@@ -73,7 +72,7 @@ def gradient_extents(network: Network, batch: Batch, units: Sequence[Sequence[Un
     extents: Extents = [[None] * len(row) for row in units]
     with aside(network, batch), gradients_enabled():
         for place, row in enumerate(units):
-            readers = [Units((unit,), _mixed) for unit in row]
+            readers = [Units((unit,), mixed_channels) for unit in row]
             with suppress(NoGradientPath):
                 for _, number, gradients in unit_gradients(network.only([place]), [readers], batch):
                     extents[place][number] = _extent(gradients[batch.index or 0])
@@ -86,8 +85,3 @@ def _extent(gradient: Tensor | None) -> Region | None:
         return None
     sizes = gradient.detach().abs().flatten(0, 1).amax(0)
     return Region.around((sizes > torch.finfo(sizes.dtype).eps * sizes.max()).cpu().numpy())
-
-
-def _mixed(values: Tensor) -> Tensor:
-    """A sum over channels in which none cancel."""
-    return (values * torch.arange(1, values.shape[1] + 1, device=values.device).cos().to(values.dtype)).sum(1)

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from ..network.operators import OperatorMode
 
 HALF = (torch.bfloat16, torch.float16)
 PLACES = {  # operators that turn values into places, and the first of their arguments that does not hold features
@@ -34,17 +35,12 @@ class TooManyOperators(NaNRefused):
     """The pass ran more operators than it was allowed to."""
 
 
-class NaNMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class NaNMode(OperatorMode):  # type: ignore[no-untyped-call]
     """Watches every operator: refuses those that turn NaN into a place, and stops after ``limit`` of them."""
 
     def __init__(self, limit: int | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.limit, self.count = limit, 0
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Nothing is compiled here, and skipping the compiler would import all of it."""
-        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

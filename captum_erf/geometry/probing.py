@@ -25,6 +25,7 @@ from .nan_mode import NaNRefused, TooManyOperators, safe_nan
 
 MIN_AREA_LIMIT = 32768  # pixels of a canvas that small inputs may use
 FREE_OPERATORS = 3000  # that a pass may run before those of a clean pass are counted
+LONGEST_WORDS = 120  # of the network's own, in a warning
 MORE_OPERATORS = 20  # times as many as the clean pass ran are a loop that waits for numbers
 
 
@@ -80,7 +81,8 @@ class Prober:
         except LayerLeftOut as error:
             raise CannotProbe(str(error).rstrip(".")) from error
         except Exception as error:
-            raise CannotProbe(f"the network raises {type(error).__name__} for an input with NaN: {error}") from error
+            said = next(iter(str(error).splitlines()), "")[:LONGEST_WORDS]
+            raise CannotProbe(f"the network raises {type(error).__name__} for an input with NaN: {said}") from error
 
     def reached_on_canvas(self, inputs: Tensor, layers: Sequence[int]) -> list[NDArray[np.bool_]]:
         """The same on a canvas of another size than the input's, which the network may refuse."""

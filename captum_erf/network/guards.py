@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 from .batch import Batch
 from .layers import unwrap
 from .network import Network
-from .state import Structure, Values, all_tensors, parameters, restless_tensors
+from .state import Structure, Values, all_tensors, restless_tensors
 
 _set_up: WeakSet[Module] = WeakSet()  # modules that have run here undisturbed
 DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout)
@@ -55,7 +55,7 @@ def unchanged(modules: Sequence[Module], *, eval_mode: bool, weights: bool = Tru
     Flags are set one by one: ``Module.eval`` may be overridden to do more than that. Without ``weights``, only those
     are compared that were seen to change in a pass before, or that a network in training mode may write to.
     """
-    structure, needs = Structure(modules), [(weight, weight.requires_grad) for weight in parameters(modules)]
+    structure = Structure(modules)
     flags = [module for module in modules if module.training] if eval_mode else []
     try:
         for module in flags:
@@ -70,9 +70,6 @@ def unchanged(modules: Sequence[Module], *, eval_mode: bool, weights: bool = Tru
         for module in flags:
             module.training = True
         structure.restore()
-        for weight, needed in needs:
-            if weight.requires_grad != needed:
-                weight.requires_grad_(needed)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import threading
 from collections import Counter
@@ -107,9 +108,7 @@ class Recorder:
         for place, layer in enumerate(self.layers):
             if place not in self.outputs:
                 raise left_out(layer) if layer.call is not None else no_such_call(layer, self.calls[place])
-            if any(
-                torch._C._functorch.is_batchedtensor(item) for item in tree_leaves(list(self.outputs[place].values()))
-            ):
+            if any(map(_is_batched, tree_leaves(list(self.outputs[place].values())))):
                 raise TypeError(
                     f"Layer {layer.name!r} runs under torch.func.vmap, which hides the samples from it; pass the model "
                     "itself as forward_func, and whole batches."
@@ -210,7 +209,24 @@ def _copy(item: Any, image_format: torch.memory_format) -> Any:
 
 
 def _clone(item: Any) -> Any:
-    return item.clone() if isinstance(item, Tensor) else item
+    """A copy of a tensor, also of those that an object of the network's own kind holds."""
+    if isinstance(item, Tensor):
+        return item.clone()
+    attributes = {} if isinstance(item, Module) else getattr(item, "__dict__", {})
+    held = {name: value for name, value in attributes.items() if any(map(_is_tensor, tree_leaves(value)))}
+    if not held:
+        return item
+    twin = copy.copy(item)
+    vars(twin).update({name: tree_map(_clone, value) for name, value in held.items()})
+    return twin
+
+
+def _is_batched(item: Any) -> bool:
+    return isinstance(item, Tensor) and torch._C._functorch.is_batchedtensor(item)
+
+
+def _is_tensor(item: Any) -> bool:
+    return isinstance(item, Tensor)
 
 
 def _device(output: Any) -> torch.device | None:

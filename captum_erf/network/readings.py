@@ -9,6 +9,7 @@ the grid.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,13 +17,16 @@ import torch
 from torch import Tensor
 
 from .batch import Batch
-from .guards import Unseen, aside
+from .gradient import unit_gradients
+from .guards import Unseen, aside, gradients_enabled
 from .layers import Layer
 from .layouts import NO_BATCH_AXIS, apply_layout, channels_look_last, check_axes, fits_input
 from .network import Network
 from .passes import Recorder, WrongInput, no_such_call, record, run
+from .units import Units, mixed_channels
 
-CANCELLATION = 1e-5  # a sum's share of its terms' sizes that counts as rounding
+CANCELLATION = 1e-5  # of their terms' sizes, by which sums that are the same may differ
+ROUNDING = 1e-4  # of a gradient that counts as rounding
 
 
 @dataclass(frozen=True)
@@ -51,13 +55,13 @@ class Settled:
         return [reading.grid for reading in self.readings]
 
     def warn_of_cancelling(self) -> None:
-        """Warns where the channels sum to zero at every unit: the sum's gradient is then mostly rounding errors."""
+        """Warns where the channels sum to a constant at every unit: the sum's gradient is then rounding errors."""
         for layer, reading in zip(self.network.layers, self.readings, strict=True):
             if reading.cancels:
                 warnings.warn(
-                    f"The channels of layer {layer.name!r} sum to zero at every unit, as they do after a normalisation "
-                    'over them: the gradient of their sum is mostly rounding errors. Pass channel="random", an index '
-                    "or a callable, or choose the layer before it.",
+                    f"The channels of layer {layer.name!r} sum to the same at every unit, as they do after a "
+                    "normalisation over them or a softmax: the gradient of their sum is mostly rounding errors. Pass "
+                    'channel="random", an index or a callable, or choose the layer before it.',
                     stacklevel=3,
                 )
 
@@ -160,7 +164,7 @@ def _reading(network: Network, output: Any, batch: Batch) -> Reading:
         growing = [] if first and not last else _growing_axes(network, read, batch)
         if growing == [1] or (growing != [2] and last and not first):
             raise channels_look_last(shape, size, layer.name)
-    return Reading(tuple(read.shape[2:]), bool(read.isnan().any()), _cancels(read))
+    return Reading(tuple(read.shape[2:]), bool(read.isnan().any()), _cancels(network, read, batch.sample()))
 
 
 def _growing_axes(network: Network, output: Tensor, batch: Batch) -> list[int]:
@@ -180,9 +184,22 @@ def _growing_axes(network: Network, output: Tensor, batch: Batch) -> list[int]:
     return [axis for axis in range(1, output.ndim) if longer.shape[axis] != output.shape[axis]]
 
 
-def _cancels(read: Tensor) -> bool:
-    """Whether the channels sum to zero at every unit."""
-    if read.dtype not in (torch.float32, torch.float64):
+def _cancels(network: Network, read: Tensor, sample: Batch) -> bool:
+    """Whether the channels sum to a constant: the gradient of their sum is nothing beside that of single channels."""
+    if read.dtype not in (torch.float32, torch.float64) or read.shape[1] == 1:
         return False
-    sums, sizes = read.sum(1).abs(), read.abs().sum(1)
-    return bool((sums <= CANCELLATION * sizes).all() and sizes.any() and sizes.isfinite().all())
+    sums, sizes = read.sum(1), read.abs().sum(1)
+    is_even = ((sums - sums.mean()).abs() <= CANCELLATION * sizes).all() and sizes.any() and sizes.isfinite().all()
+    if not is_even:
+        return False
+    readers = [Units(channel=channel) for channel in (None, mixed_channels)]
+    try:
+        with gradients_enabled():
+            summed, mixed = (_peak(gradients) for _, _, gradients in unit_gradients(network, [readers], sample))
+    except RuntimeError:  # no path to the inputs
+        return False
+    return summed <= ROUNDING * mixed
+
+
+def _peak(gradients: Sequence[Tensor | None]) -> float:
+    return max(float(gradient.abs().max()) for gradient in gradients if gradient is not None)

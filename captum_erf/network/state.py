@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import operator
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -30,7 +30,8 @@ _written: Any = WeakTensorKeyDictionary()  # weights that a pass was seen to cha
 
 class Structure:
     """
-    The attributes of modules, and what stands in the dicts, lists and sets among them: children and hooks as well.
+    The attributes of modules, and what stands in the dicts, lists and sets among them: children and hooks as well; and
+    which of their weights need a gradient.
 
     Examples::
 
@@ -44,9 +45,10 @@ class Structure:
         ([], False)
     """
 
-    def __init__(self, modules: Iterable[Module]) -> None:
+    def __init__(self, modules: Sequence[Module]) -> None:
         # A scripted module keeps its attributes elsewhere.
         self._holders = [vars(module) for module in modules if not isinstance(module, torch.jit.ScriptModule)]
+        self._needs = [(weight, weight.requires_grad) for weight in parameters(modules)]
         self._kept: list[tuple[Any, Any]] = []
         seen: set[int] = set()
         for holder in self._holders:
@@ -73,6 +75,9 @@ class Structure:
         for held, kept in self._kept:
             if not _same_items(held, kept):
                 _refill(held, kept)
+        for weight, needed in self._needs:
+            if weight.requires_grad != needed:
+                weight.requires_grad_(needed)
 
 
 def _is_table(name: str, held: Any) -> bool:

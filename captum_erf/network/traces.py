@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 from torch.nn import Module
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
+
+from .operators import OperatorMode
 
 ELEMENT = 32  # floating-point operations in the time that it takes to write one number
 
@@ -33,7 +34,7 @@ class Handed:
     work: float
 
 
-class Work(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Work(OperatorMode):  # type: ignore[no-untyped-call]
     """
     Adds up the work of a pass: floating-point operations by torch's own formulas, and numbers written.
 

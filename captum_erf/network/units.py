@@ -164,6 +164,11 @@ def read_channels(values: Tensor, channel: Channel) -> Tensor:
     return values[:, chosen].sum(1)
 
 
+def mixed_channels(values: Tensor) -> Tensor:
+    """A sum over channels in which none cancel."""
+    return (values * torch.arange(1, values.shape[1] + 1, device=values.device).cos().to(values.dtype)).sum(1)
+
+
 @dataclass(frozen=True)
 class Selected:
     """The neurons that Captum's ``neuron_selector`` picks, one scalar per sample."""

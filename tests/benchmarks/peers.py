@@ -11,8 +11,14 @@ Every row times the same maps, the routes taking turns, and gives seconds per im
 - ours: ``update`` and ``compute`` of an ``ERFAccumulator``, after the set-up, which the second table gives apart.
 - bf16: the same with ``autocast=torch.bfloat16``.
 
-"peak" is the share of the machine's measured float32 matrix-multiply rate that "ours" reaches, counting the
-multiply-adds of its own passes. The networks have random weights with a fixed seed: time does not depend on them.
+"ratio" is the fastest peer's time over ours, "limit" what it could be: the floating-point operations of whole passes to
+the layers, as peers run them, over those of ours. "peak" is the share of the machine's measured float32 matrix-multiply
+rate that "ours" reaches, counting the multiply-adds of its own passes. The networks have random weights with a fixed
+seed: time does not depend on them.
+
+With ``--device cuda`` every timing waits for the device, and a last table gives images per second beside those of bare
+forward and backward passes, with a loader and without one, and how often an update makes host and device wait for each
+other.
 """
 
 from __future__ import annotations
@@ -31,10 +37,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import networks
 import numpy as np
 import torch
 from captum.attr import NeuronGradient
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models
 from torchvision.models.feature_extraction import create_feature_extractor
@@ -46,6 +54,7 @@ warnings.filterwarnings("ignore", message="Input Tensor")
 warnings.filterwarnings("ignore", message="The channels of layer")  # ConvNeXt's with untrained layer scale
 Route = Callable[[], list[np.ndarray]]
 SHORTEST = 0.3
+MEMORY = ("none", "forward", "sweep", "layer4")
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,7 @@ class Case:
     most_rounds: int = 100
 
 
+STAGES = ("layer1", "layer2", "layer3.1", "layer3", "layer4")
 GRID_OF_25 = tuple((row, column) for row in (0.1, 0.3, 0.5, 0.7, 0.9) for column in (0.1, 0.3, 0.5, 0.7, 0.9))
 
 
@@ -73,7 +83,7 @@ def cases() -> list[Case]:
     peers = ("captum", "script", "openerf", "ours")
     slow = ("captum", "script", "ours")
     return [
-        *(Case(f"resnet50 {name}", "resnet50", (name,)) for name in ("layer1", "layer2", "layer3.1", "layer4")),
+        *(Case(f"resnet50 {name}", "resnet50", (name,)) for name in STAGES),
         *(Case(f"convnext_tiny features.{n}", "convnext_tiny", (f"features.{n}",), routes=peers) for n in (1, 3, 5, 7)),
         Case(
             "resnet50, all 53 convolutions", "resnet50", resnet_convolutions, routes=("captum", "ours"), most_rounds=2
@@ -89,6 +99,10 @@ def cases() -> list[Case]:
             routes=slow,
             most_rounds=2,
         ),
+        Case("resnet50 layer4 at 512 x 512", "resnet50", ("layer4",), size=(512, 512), batch=2, routes=slow),
+        Case("U-Net up1", "unet", ("up1",), batch=4, routes=slow),
+        Case("YOLO neck p4 at 320 x 320", "neck", ("p4",), size=(320, 320), batch=4, routes=slow),
+        Case("3-D U-Net up1 at 64 x 64 x 64", "unet3d", ("up1",), size=(64, 64, 64), batch=2, routes=slow),
         Case(
             "r3d_18 layer2 at 96 x 96 x 96",
             "r3d_18",
@@ -102,8 +116,10 @@ def cases() -> list[Case]:
 
 
 def network(name: str, device: str) -> nn.Module:
-    """A torchvision network with random weights."""
+    """A network with random weights."""
     torch.manual_seed(0)
+    if name in networks.NAMES:
+        return networks.make(name).eval().to(device)
     maker = models.video.r3d_18 if name == "r3d_18" else getattr(models, name)
     return maker(weights=None).eval().to(device)
 
@@ -246,10 +262,29 @@ def peak_rate(device: str) -> float:
     return side**3 / min(timed(lambda: left @ right) for _ in range(5))
 
 
-def multiply_adds(route: Route) -> float:
+def multiply_adds(action: Callable[[], object]) -> float:
     with FlopCounterMode(display=False) as counter:
-        route()
+        action()
     return counter.get_total_flops() / 2
+
+
+def of_an_update(route: Route) -> float:
+    """Multiply-adds of an update of ours; some updates look at one sample in two ways, two in a row do not."""
+    return min(multiply_adds(route) for _ in range(2))
+
+
+def of_whole_passes(case: Case, model: nn.Module, inputs: Tensor) -> float:
+    """Multiply-adds of one forward and one backward pass to each unit, on the whole of every image."""
+    image = inputs[:1].clone().requires_grad_()
+    chosen = units(case, model, inputs)
+    truncated = {layer: create_feature_extractor(model, {layer: "out"}) for layer in case.layers}
+
+    def run() -> None:
+        for layer, position in chosen:
+            output = truncated[layer](image * 1)["out"]  # the counter's hooks take no leaf
+            torch.autograd.grad(output[(0, slice(None), *position)].sum(), image)
+
+    return case.batch * multiply_adds(run)
 
 
 def steady_row(case: Case, device: str, rounds: int, peak: float) -> dict[str, str]:
@@ -264,7 +299,9 @@ def steady_row(case: Case, device: str, rounds: int, peak: float) -> dict[str, s
     row["ratio"] = f"{fastest / medians['ours']:.2f}"
     row["bf16 ratio"] = f"{fastest / medians['bf16']:.2f}" if "bf16" in medians else ""
     row["difference"] = f"{disagreement(routes):.0e}"
-    row["peak"] = f"{multiply_adds(routes['ours']) / medians['ours'] / peak:.0%}"
+    own = of_an_update(routes["ours"])
+    row["limit"] = f"{of_whole_passes(case, model, inputs) / own:.2f}"
+    row["peak"] = f"{own / medians['ours'] / peak:.0%}"
     return row
 
 
@@ -346,14 +383,11 @@ def memory(device: str) -> str:
     """
     if device != "cpu":
         return ""
-    kib = {
-        kind: int(subprocess.check_output([sys.executable, __file__, "--memory", kind]))
-        for kind in ("none", "forward", "sweep")
-    }
-    forward, sweep = kib["forward"] - kib["none"], kib["sweep"] - kib["none"]
+    kib = {kind: int(subprocess.check_output([sys.executable, __file__, "--memory", kind])) for kind in MEMORY}
+    forward, sweep, layer4 = (kib[kind] - kib["none"] for kind in ("forward", "sweep", "layer4"))
     return (
         f"peak memory beyond the imports, batch 8: whole forward with graph {forward / 1024:.0f} MiB, sweep over 53 "
-        f"convolutions {sweep / 1024:.0f} MiB, {sweep / forward:.2f} times"
+        f"convolutions {sweep / 1024:.0f} MiB, {sweep / forward:.2f} times; layer4 alone {layer4 / 1024:.0f} MiB"
     )
 
 
@@ -365,7 +399,58 @@ def use_memory(kind: str) -> int:
         model(inputs.requires_grad_())
     elif kind == "sweep":
         EffectiveReceptiveField(model, list(case.layers)).sweep([inputs])
+    elif kind == "layer4":
+        EffectiveReceptiveField(model, "layer4").sweep(iter([inputs]))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def throughput_row(layer: str, rounds: int) -> dict[str, str]:
+    """Images per second on the GPU: bare passes, ours, ours from a loader, and the waits inside an update."""
+    model, images = network("resnet50", "cuda"), crops(64, (224, 224), "cpu")
+    truncated = create_feature_extractor(model, {layer: "out"})
+    held = images.to("cuda")
+    accumulator = EffectiveReceptiveField(model, layer).accumulator()
+    for _ in range(4):
+        accumulator.update(held)
+    position = accumulator.compute()[0].position
+
+    def bare() -> None:
+        inputs = held.clone(memory_format=torch.channels_last).requires_grad_()
+        torch.autograd.grad(truncated(inputs)["out"][(slice(None), slice(None), *position)].sum(), inputs)
+
+    def from_loader() -> None:
+        loader = DataLoader(TensorDataset(images), 16, num_workers=2, pin_memory=True)
+        for batch in loader:
+            accumulator.update(batch)
+
+    def load_only() -> None:
+        for (batch,) in DataLoader(TensorDataset(images), 16, num_workers=2, pin_memory=True):
+            batch.to("cuda", non_blocking=True)
+
+    actions = {"bare": bare, "ours": lambda: accumulator.update(held), "loader": from_loader, "loading": load_only}
+    seconds = {name: statistics.median(taken) for name, taken in interleaved(actions, rounds).items()}
+    rates = {name: len(images) / taken for name, taken in seconds.items()}
+    alone = seconds["loading"] + seconds["ours"]
+    return {
+        "layer": layer,
+        "bare passes, images/s": f"{rates['bare']:.0f}",
+        "ours, images/s": f"{rates['ours']:.0f}",
+        "ours from a loader, images/s": f"{rates['loader']:.0f}",
+        "loading and computing over both together": f"{alone / seconds['loader']:.2f}",
+        "waits in an update": str(waits(lambda: accumulator.update(held))),
+    }
+
+
+def waits(action: Callable[[], object]) -> int:
+    """How often an action makes host and device wait for each other, as torch counts it."""
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            action()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return sum("synchroniz" in str(warning.message) for warning in caught)
 
 
 def show(rows: Sequence[dict[str, str]]) -> None:
@@ -382,7 +467,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count; rows of minutes take two at most")
     parser.add_argument("--only", default="", help="only rows whose name holds this")
     parser.add_argument("--output", type=Path, default=Path("peers.csv"))
-    parser.add_argument("--memory", choices=("none", "forward", "sweep"), help=argparse.SUPPRESS)
+    parser.add_argument("--memory", choices=MEMORY, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory:
         print(use_memory(options.memory))
@@ -403,9 +488,12 @@ def main() -> None:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    layers = [layer for layer in ("layer1", "layer2", "layer3.1", "layer4") if options.only in f"resnet50 {layer}"]
+    layers = [layer for layer in STAGES if options.only in f"resnet50 {layer}"]
     if layers:
         show([setup_row(layer, options.device, rounds) for layer in layers])
+    if options.device.startswith("cuda"):
+        print(torch.cuda.get_device_name())
+        show([throughput_row(layer, rounds) for layer in layers or ("layer2",)])
     print(rounding(options.device))
     print(memory_used)
 

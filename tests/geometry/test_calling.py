@@ -90,7 +90,7 @@ def test_a_result_prints_as_a_report():
     ("shape", "message"),
     [
         ((3,), "one to three spatial axes"),
-        ((1, 3, 8, 8, 8), "leave the batch axis out"),
+        ((2, 3, 8, 8, 8), "leave the batch axis out"),
         ((3, 0, 8), "positive ints"),
         ((3, 8.5, 8), "positive ints"),
         (224, "positive ints"),

@@ -61,4 +61,5 @@ def test_all_layers_take_hardly_more_passes_than_one():
         passes = record_passes(model)
         fields_of(model, layers, ["center"], torch.randn(1, 3, 224, 224))
         counts.append(len(passes))
-    assert counts[1] <= 1.5 * counts[0] <= 15
+    assert counts[0] <= 12
+    assert counts[1] <= 1.5 * counts[0]

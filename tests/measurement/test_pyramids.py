@@ -176,10 +176,8 @@ def test_a_decoder_with_a_skip(position):
 
 def test_what_comes_before_an_attention_stays_whole():
     model = net(Attention())
-    field = measured(model, "6", torch.randn(4, 3, 24, 24, dtype=torch.float64))
-    assert re.fullmatch(
-        r"whole input: the unit sees the whole input, cropped \d times? on the way", field.recipe["route"]
-    )
+    route = measured(model, "6", torch.randn(4, 3, 24, 24, dtype=torch.float64)).recipe["route"]
+    assert re.fullmatch(r"whole input: the unit sees the whole input, cropped \d times? on the way", route)
 
 
 @pytest.mark.parametrize(
@@ -314,9 +312,8 @@ class Router(nn.Module):
     def forward(self, x):
         scores = self.gate(x.mean((2, 3)))
         if not self.is_batched:
-            return torch.cat(
-                [self.experts[int(best)](image[None]) for best, image in zip(scores.argmax(1), x, strict=True)]
-            )
+            pairs = zip(scores.argmax(1), x, strict=True)
+            return torch.cat([self.experts[int(best)](image[None]) for best, image in pairs])
         hard = F.one_hot(scores.argmax(1), 2).to(x)
         return sum(chosen.view(-1, 1, 1, 1) * expert(x) for chosen, expert in zip(hard.T, self.experts, strict=True))
 
@@ -370,10 +367,6 @@ class TurnsLater(nn.Module):
 def batches_that_turn():
     dark = torch.randn(4, 3, 32, 32, dtype=torch.float64)
     return [dark, dark + 5, dark, dark + 5]
-
-
-def turning():
-    return nn.Sequential(nn.Conv2d(3, 6, 1), TurnsLater(), nn.Conv2d(6, 4, 3, padding=1)).double()
 
 
 def test_a_window_that_a_later_batch_refutes_is_measured_anew():

@@ -88,3 +88,30 @@ def test_a_compiled_network_is_read_as_the_eager_one(nested):
     part = nested[1][0]
     nested[1] = torch.compile(nested[1])
     assert_close(EffectiveReceptiveField(nested, part).attribute(IMAGES), expected)
+
+
+class Named:
+    """What a layer hands over, under a name."""
+
+    def __init__(self, features):
+        self.features = features
+
+
+class HandsOverAnObject(nn.Module):
+    """Changes in place what a layer has handed over within an object."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.name, self.head = nn.Conv1d(1, 2, 3), nn.Identity(), nn.Conv1d(2, 2, 3)
+
+    def forward(self, signals):
+        named = self.name(Named(self.stem(signals)))
+        named.features.mul_(2)
+        return self.head(named.features)
+
+
+def test_a_tensor_within_an_object_is_not_changed_by_what_follows():
+    model, signals = HandsOverAnObject(), torch.randn(2, 1, 16)
+    erf = EffectiveReceptiveField(model, ["name", "head"], layout=lambda output: getattr(output, "features", output))
+    alone = EffectiveReceptiveField(model, "name", layout=lambda output: output.features)
+    torch.testing.assert_close(erf.attribute(signals)[0], alone.attribute(signals))

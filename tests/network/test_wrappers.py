@@ -193,7 +193,7 @@ def _one_hot(features):
     ],
     ids=["detach", "no_grad", "numpy", "argmax", "round", "sign"],
 )
-@pytest.mark.filterwarnings("ignore:NaN cannot tell")
+@pytest.mark.filterwarnings("ignore:NaN cannot tell what layer 'after' sees")
 def test_no_gradient_path(cut, attribute_says, aggregate_says):
     erf = EffectiveReceptiveField(Cut(cut), "after")
     with pytest.raises((RuntimeError, ValueError), match=aggregate_says):
@@ -221,17 +221,38 @@ class Swallowing(nn.Module):
 @pytest.mark.parametrize("window", ["auto", False])
 def test_a_field_that_nan_finds_too_small_is_warned_of(window):
     erf = EffectiveReceptiveField(Swallowing(), "out")
-    with pytest.warns(UserWarning, match="reaches outside the field that NaN finds, as where .* swallow it"):
+    with pytest.warns(UserWarning, match="layer 'out' sees: its gradient reaches outside the field that NaN finds"):
         field = erf.aggregate([IMAGES], window=window)
     assert_close(field.values, erf.attribute(IMAGES).sum(1).mean(0).double().numpy())
+    assert (field.theoretical.size, field.theoretical.is_estimated) == ((9, 9), True)
 
 
 def test_channels_that_cancel_are_warned_of():
     model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.GroupNorm(1, 8), Norm(8))
     erf = EffectiveReceptiveField(model, "2")
-    with pytest.warns(UserWarning, match="channels of layer '2' sum to zero at every unit"):
+    with pytest.warns(UserWarning, match="channels of layer '2' sum to the same at every unit"):
         erf.attribute(IMAGES)
     assert EffectiveReceptiveField(model, "2").attribute(IMAGES, channel="random").any()
+
+
+class Shares(nn.Module):
+    """Makes the sizes of channels their shares, which sum to one."""
+
+    def forward(self, features):
+        return nn.functional.normalize(features.abs(), p=1, dim=1)
+
+
+@pytest.mark.parametrize("last", [nn.Softmax(1), Shares()], ids=["softmax", "shares"])
+def test_channels_that_sum_to_one_are_warned_of(last):
+    erf = EffectiveReceptiveField(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), last), "1")
+    with pytest.warns(UserWarning, match="channels of layer '1' sum to the same at every unit"):
+        erf.aggregate([IMAGES])
+
+
+def test_channels_with_a_sum_that_only_looks_even_are_not_warned_of():
+    """One unit has one sum, and a gradient of it."""
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.AdaptiveAvgPool2d(1))
+    assert EffectiveReceptiveField(model, "1").attribute(IMAGES).any()
 
 
 class Norm(nn.LayerNorm):
