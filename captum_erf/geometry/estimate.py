@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import torch
+from torch import Tensor
 
 from ..network.batch import Batch
 from ..network.gradient import NoGradientPath, unit_gradients

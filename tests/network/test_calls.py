@@ -160,7 +160,7 @@ def test_calls_are_counted_once_for_each_object_and_size(count_calls):
     assert len(calls) == 3
     model.relu.inplace = False
     erf.attribute(IMAGES)
-    assert len(calls) == 3
+    assert len(calls) == 4
 
 
 def test_what_fails_after_the_layer_does_not_matter():
