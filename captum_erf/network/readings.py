@@ -198,7 +198,7 @@ def _cancels(network: Network, read: Tensor, sample: Batch) -> bool:
             summed, mixed = (_peak(gradients) for _, _, gradients in unit_gradients(network, [readers], sample))
     except RuntimeError:  # no path to the inputs
         return False
-    return 0 < mixed and summed <= ROUNDING * mixed
+    return mixed > 0 and summed <= ROUNDING * mixed
 
 
 def _peak(gradients: Sequence[Tensor | None]) -> float:
