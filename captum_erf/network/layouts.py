@@ -171,6 +171,31 @@ def channels_look_last(shape: Sequence[int], size: Sequence[int], layer: str) ->
     )
 
 
+def either_axis(shape: Sequence[int], size: Sequence[int], layer: str) -> ValueError:
+    """The error for an output of which either axis may be the grid."""
+    _, first, last = shape
+    return ValueError(
+        f"Layer {layer!r} gives an output of shape {tuple(shape)} for inputs with spatial axes {tuple(size)}, and the "
+        "network takes no other length that would tell which axis is the grid. It may be (N, L, C), as of "
+        f"transformers, {first} units of {last} channels: pass layout=captum_erf.channels_last; or (N, C, L), {last} "
+        f"units of {first} channels: pass layout=lambda output: output."
+    )
+
+
+def channels_elsewhere(shape: Sequence[int], axis: int) -> ValueError:
+    """The error for inputs of which an axis read as spatial may hold the channels."""
+    spatial = " x ".join(map(str, shape[2:]))
+    others = " x ".join(str(length) for place, length in enumerate(shape) if place not in (0, axis))
+    is_last = axis == len(shape) - 1
+    way = "captum_erf.channels_last" if is_last else f"lambda inputs: inputs.movedim({axis}, 1)"
+    return ValueError(
+        f"Inputs of shape {tuple(shape)} are read as (N, C_in, *size), {shape[1]} channels over {spatial} positions, "
+        f"but the network takes axis {axis} with {shape[axis]} entries alone, as it does channels. If they are "
+        f"{shape[axis]} channels over {others} positions, pass input_layout={way}; if axis 1 really is the channels, "
+        "pass input_layout=lambda inputs: inputs."
+    )
+
+
 def _hint(shape: Sequence[int], inputs: Sequence[int]) -> str:
     if len(shape) == 3:
         return "for tokens (N, L, C) pass layout=captum_erf.tokens(prefix=..., grid=...)"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +21,15 @@ from .batch import Batch
 from .gradient import unit_gradients
 from .guards import Unseen, aside, gradients_enabled
 from .layers import Layer
-from .layouts import NO_BATCH_AXIS, apply_layout, channels_look_last, check_axes, fits_input
+from .layouts import (
+    NO_BATCH_AXIS,
+    apply_layout,
+    channels_elsewhere,
+    channels_look_last,
+    check_axes,
+    either_axis,
+    fits_input,
+)
 from .network import Network
 from .passes import Recorder, WrongInput, no_such_call, record, run
 from .units import Units, mixed_channels
@@ -110,6 +119,7 @@ def settle(network: Network, batch: Batch, *, grids: bool = True) -> Settled:
         if not grids:
             return Settled(network, (), tuple(unseen.names))
         outputs = recorder.found() if len(recorder.outputs) == len(network.layers) else run(network, batch.sample())
+        _question_axes(network, batch)
         readings = [_reading(network.only([place]), outputs[place], batch) for place in range(len(network.layers))]
     return Settled(network, tuple(readings), tuple(unseen.names))
 
@@ -164,19 +174,46 @@ def _reading(network: Network, output: Any, batch: Batch) -> Reading:
         growing = [] if first and not last else _growing_axes(network, read, batch)
         if growing == [1] or (growing != [2] and last and not first):
             raise channels_look_last(shape, size, layer.name)
+        if first and last and not growing and len(size) == 1 and shape[1] > shape[2]:
+            raise either_axis(shape, size, layer.name)
     return Reading(tuple(read.shape[2:]), bool(read.isnan().any()), _cancels(network, read, batch.sample()))
+
+
+def _question_axes(network: Network, batch: Batch) -> None:
+    """Refuses inputs of which an axis read as spatial may hold the channels.
+
+    Weights fix the number of channels, seldom a length: it is so where the axis read as channels may double, but a
+    single other axis may not, and may be so where an axis of 1 or 3 among the others may not.
+    """
+    if not network.input_layout.is_plain or batch.index is None:
+        return
+    shape = tuple(batch.measured.shape)
+    spatial = range(2, len(shape))
+    short = [axis for axis in spatial if shape[axis] in (1, 3) and shape[1] not in (1, 3)]
+    is_free = _may_double(network, batch, 1)
+    fixed = [axis for axis in (spatial if is_free else short) if not _may_double(network, batch, axis)]
+    suspects = fixed if is_free and len(fixed) == 1 else [axis for axis in fixed if axis in short]
+    if suspects:
+        raise channels_elsewhere(shape, suspects[0])
+
+
+def _may_double(network: Network, batch: Batch, axis: int) -> bool:
+    """Whether the network takes one sample with an axis of the measured input twice as long."""
+    return runs(network, batch.sample().map(partial(_doubled, batch.measured, axis)))
+
+
+def _doubled(image: Tensor, axis: int, item: Any) -> Any:
+    """An input twice as long, where it has the spatial axes of the measured one."""
+    alike = isinstance(item, Tensor) and item.ndim == image.ndim and item.shape[2:] == image.shape[2:]
+    return torch.cat([item, item], axis) if alike else item
 
 
 def _growing_axes(network: Network, output: Tensor, batch: Batch) -> list[int]:
     """The axes of the output that change when the first spatial axis of the input doubles; none if it may not."""
     image = batch.image(output.ndim)
 
-    def doubled(item: Any) -> Any:
-        alike = isinstance(item, Tensor) and item.ndim == image.ndim and item.shape[2:] == image.shape[2:]
-        return torch.cat([item, item], 2) if alike else item
-
     try:
-        longer = run(network, batch.sample().map(doubled))[0]
+        longer = run(network, batch.sample().map(partial(_doubled, image, 2)))[0]
     except Exception:
         return []
     if not isinstance(longer, Tensor) or longer.ndim != output.ndim:
