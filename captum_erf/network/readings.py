@@ -183,13 +183,14 @@ def _question_axes(network: Network, batch: Batch) -> None:
     """Refuses inputs of which an axis read as spatial may hold the channels.
 
     Weights fix the number of channels, seldom a length: it is so where the axis read as channels may double, but a
-    single other axis may not, and may be so where an axis of 1 or 3 among the others may not.
+    single other axis may not, and may be so where an axis of 1 or 3 among the others may not. Images of one or three
+    channels are what they seem.
     """
-    if not network.input_layout.is_plain or batch.index is None:
-        return
     shape = tuple(batch.measured.shape)
+    if not network.input_layout.is_plain or batch.index is None or (len(shape) > 3 and shape[1] in (1, 3)):
+        return
     spatial = range(2, len(shape))
-    short = [axis for axis in spatial if shape[axis] in (1, 3) and shape[1] not in (1, 3)]
+    short = [axis for axis in spatial if shape[axis] in (1, 3)]
     is_free = _may_double(network, batch, 1)
     fixed = [axis for axis in (spatial if is_free else short) if not _may_double(network, batch, axis)]
     suspects = fixed if is_free and len(fixed) == 1 else [axis for axis in fixed if axis in short]
