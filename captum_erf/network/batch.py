@@ -106,6 +106,10 @@ class Batch:
         inputs[self.index or 0] = measured
         return replace(longer, inputs=tuple(inputs))
 
+    def twice(self) -> Batch:
+        """A batch of one sample with a copy of it."""
+        return self.map(lambda item: torch.cat([item, item]) if self._is_batch(item) else item)
+
     def map(self, change: Callable[[Any], Any]) -> Batch:
         """The batch with every input and argument changed."""
         return replace(self, inputs=tuple(map(change, self.inputs)), arguments=tuple(map(change, self.arguments)))

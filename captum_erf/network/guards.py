@@ -188,14 +188,17 @@ class Unseen(TorchFunctionMode):
     """Notices what behaves as in training although every module in sight is in evaluation mode, in this thread alone.
 
     It is part of a module that the forward function does not show, or a function called with ``training=True``.
+    ``normalises_samples`` tells whether samples are normalised by their own statistics.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.names: dict[str, None] = {}
+        self.normalises_samples = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = kwargs or {}
+        self.normalises_samples |= func in (F.instance_norm, torch.instance_norm)
         drops = func in DROPOUTS and given.get("p", 0.5) > 0
         updates = func is F.batch_norm and args[1] is not None
         if (drops or updates) and given.get("training", drops):

@@ -22,6 +22,9 @@ class Network:
     """
     A forward function with the layers of it that are read, and their layout.
 
+    ``alone_as_two`` says that a batch of one is to run as two copies for its gradient: torch's backward of instance
+    norm on the CPU is wrong for a single sample with a gradient in channels-last.
+
     Examples::
 
         >>> from torch import nn
@@ -37,6 +40,7 @@ class Network:
     layout: Layout = "channels_first"
     device_ids: tuple[int, ...] | None = None
     layer_input: bool = False
+    alone_as_two: bool = False
 
     @classmethod
     def of(
