@@ -134,6 +134,36 @@ def same_random_numbers(device: torch.device) -> Iterator[None]:
         np.random.set_state(numpys)  # noqa: NPY002
 
 
+@contextmanager
+def seeded(generator: torch.Generator | None, device: torch.device) -> Iterator[None]:
+    """
+    Whatever is random inside comes from a generator, and all other generators stay as they are; None changes nothing.
+
+    Examples::
+
+        >>> before = torch.get_rng_state()
+        >>> with seeded(torch.Generator().manual_seed(0), torch.device("cpu")):
+        ...     first = torch.rand(3)
+        >>> with seeded(torch.Generator().manual_seed(0), torch.device("cpu")):
+        ...     print(torch.equal(torch.rand(3), first))
+        True
+        >>> torch.equal(torch.get_rng_state(), before)
+        True
+    """
+    if generator is None:
+        yield
+        return
+    seed = int(torch.randint(2**32, (), generator=generator, device=generator.device))
+    with same_random_numbers(device):
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
 def set_up(network: Network, batch: Batch) -> None:
     """
     Lets a network that was never run here set itself up: one undisturbed pass over one sample, before anything is
