@@ -71,6 +71,11 @@ class Batch:
         return len(self.inputs) == 1 and not self.arguments
 
     @property
+    def has_arguments_by_sample(self) -> bool:
+        """Whether a further argument may hold one entry for each sample."""
+        return any(map(self._is_batch, self.arguments))
+
+    @property
     def shapes(self) -> tuple[Any, ...]:
         """What differs where the network may run otherwise: shapes but for the batch's length, and all else given."""
         return tuple(
