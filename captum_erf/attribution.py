@@ -175,6 +175,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         eval_mode: bool = True,
         nonfinite: str = "raise",
         groups: int = 10,
+        generator: torch.Generator | None = None,
         show_progress: bool = False,
     ) -> ERFMap:
         r"""
@@ -207,6 +208,9 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
             nonfinite (str): ``"raise"``, or ``"skip"`` to leave out and count samples that are not finite, or whose
                 gradient is not.
             groups (int): Groups of samples for the standard errors.
+            generator (torch.Generator, optional): Where everything random comes from: the signs of
+                ``channel="random"``, and what the network draws. torch's own random numbers, as those of a training
+                run, then stay what they were.
             show_progress (bool): Show a tqdm bar.
 
         Returns:
@@ -247,6 +251,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
             eval_mode=eval_mode,
             nonfinite=nonfinite,
             groups=groups,
+            generator=generator,
             max_samples=max_samples,
             target_error=target_error,
             show_progress=show_progress,

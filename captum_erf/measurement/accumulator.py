@@ -15,6 +15,7 @@ from ..erfmap import ERFMap
 from ..geometry.field import TheoreticalReceptiveField
 from ..geometry.region import Region
 from ..network.batch import Batch
+from ..network.guards import same_random_numbers
 from ..result.sums import GroupSums, finite_samples
 from . import ranks as distributed
 from .measurement import Measurement
@@ -258,23 +259,26 @@ class ERFAccumulator:
         """Forgets all samples."""
         vars(self).update(vars(ERFAccumulator(self.measurement)))
 
-    def _expected(self, batch: Batch) -> int:
-        return min(self._most_samples, self._most_batches * len(batch))
-
     def _measured(self, batch: Batch) -> tuple[Plan, list[SampleMaps]]:
         """The sample maps of a batch; with a new plan where the first one fails before it has added anything."""
-        plan = self._plan or make_plan(self.measurement, batch, self._expected(batch))
+        plan = self._plan or self._make_plan(batch)
         try:
             maps = plan.sample_maps(batch)
             if self._plan is not None and _is_power_of_two(self._num_batches + 1):
-                plan.look_again(batch)
+                with same_random_numbers(batch.measured.device):
+                    plan.look_again(batch)
         except WindowRefuted as error:
             if self._num_seen:
                 self._refuted = error
                 raise
-            plan = make_plan(self.measurement, batch, self._expected(batch))
+            plan = self._make_plan(batch)
             maps = plan.sample_maps(batch)
         return plan, maps
+
+    def _make_plan(self, batch: Batch) -> Plan:
+        """A plan, for which no random numbers are used up."""
+        with same_random_numbers(batch.measured.device):
+            return make_plan(self.measurement, batch, min(self._most_samples, self._most_batches * len(batch)))
 
     def _check_sound(self) -> None:
         if self._refuted is not None:

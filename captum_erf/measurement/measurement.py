@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..network.batch import Batch, read_batch
-from ..network.guards import gradients_enabled, set_up, unchanged
+from ..network.guards import gradients_enabled, seeded, set_up, unchanged
 from ..network.network import Network
 from ..network.units import (
     Channel,
@@ -39,6 +39,7 @@ class Keywords(TypedDict, total=False):
     eval_mode: bool
     nonfinite: str
     groups: int
+    generator: torch.Generator | None
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Measurement:
     eval_mode: bool = True
     nonfinite: str = "raise"
     groups: int = 10
+    generator: torch.Generator | None = None
     memo: Memo = field(default_factory=Memo, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -77,6 +79,11 @@ class Measurement:
             raise TypeError(f"groups must be a whole number of groups of samples, such as 10, got {self.groups!r}.")
         if self.groups < 1:
             raise ValueError(f"groups must be 1 or more, got {self.groups}; 10 is the usual number for a jackknife.")
+        if self.generator is not None and not isinstance(self.generator, torch.Generator):
+            raise TypeError(
+                f"generator must be a torch.Generator or None, got a {type(self.generator).__name__}; pass "
+                "torch.Generator().manual_seed(seed)."
+            )
         if self.nonfinite not in ("raise", "skip"):
             raise ValueError(f'nonfinite must be "raise" or "skip", got {self.nonfinite!r}.')
 
@@ -107,5 +114,6 @@ class Measurement:
         Without ``weights``, only those are compared that were seen to change.
         """
         set_up(self.network, batch)
-        with gradients_enabled(), unchanged(self.network.modules, eval_mode=self.eval_mode, weights=weights):
+        guarded = unchanged(self.network.modules, eval_mode=self.eval_mode, weights=weights)
+        with gradients_enabled(), guarded, seeded(self.generator, batch.measured.device):
             yield

@@ -132,7 +132,7 @@ def make_plan(measurement: Measurement, batch: Batch, expected: int = MANY) -> P
         return Plan(measurement, units, (WholeInput(refusal),) * len(units), {})
     network = measurement.network
     state = (tuple(sample.measured.shape), measurement.eval_mode, network.settings(), network.weights())
-    verdicts: dict[Unit, Verdict] = measurement.memo.recall(("verdicts", *state), dict)
+    verdicts: dict[Unit, Verdict] = measurement.memo.recall(("verdicts", *state), dict) if sample.is_alone else {}
     routes = Rehearsal(measurement, sample, expected).routes(units, verdicts, batch)
     return Plan(measurement, units, routes, verdicts)
 

@@ -84,7 +84,7 @@ class Rehearsal:
 
     def routes(self, units: Sequence[Unit], verdicts: dict[Unit, Verdict], witnesses: Batch) -> tuple[Route, ...]:
         """The routes of units; what is found out of them is added to the verdicts."""
-        likely = {unit: self._likely_window(unit, verdicts.get(unit)) for unit in units}
+        likely = {unit: self._likely_window(unit, verdicts.get(unit), witnesses) for unit in units}
         open_units = [unit for unit in likely if unit not in verdicts or self._is_open(verdicts[unit])]
         fresh: dict[Unit, Verdict] = {}
         with torch.backends.cudnn.flags(enabled=False):  # whose TF32 differs by more than the tolerance
@@ -137,15 +137,15 @@ class Rehearsal:
         share = verdict.costs.share if verdict.costs else 0.0
         return pays(share, self.expected)
 
-    def _likely_window(self, unit: Unit, verdict: Verdict | None) -> Window | str:
+    def _likely_window(self, unit: Unit, verdict: Verdict | None, batch: Batch) -> Window | str:
         """The window that a unit has, or may have; else why it has none."""
         if verdict is not None:
             route = verdict.route
             return route.window if isinstance(route, PyramidWindow) and not route.reason else route.reason
-        if len(self.sample.inputs) > 1:
+        if len(batch.inputs) > 1:
             return "the network takes several inputs"
-        if self.sample.arguments:
-            return "the network takes additional arguments"
+        if batch.has_arguments_by_sample:
+            return "the network takes additional arguments that hold one entry for each sample"
         return "the layer has no grid" if unit.theoretical is None else find_window(unit.theoretical)
 
     def _network(self, unit: Unit) -> Network:
@@ -325,7 +325,7 @@ def _sees_its_field(
             at_ends.append(crop.clone())
             at_ends[-1][end.index] = math.nan
     with torch.no_grad(), safe_nan():
-        (output,) = read(network, sample.with_measured(torch.cat([around, *at_ends])))
+        (output,) = read(network, replace(sample, inputs=(torch.cat([around, *at_ends]),)))
     index: tuple[Any, ...] = (..., *window.unit)
     reached: list[bool] = output[index].isnan().any(1).tolist()
     return reached == [False, *[True] * len(at_ends)]

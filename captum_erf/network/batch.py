@@ -90,6 +90,11 @@ class Batch:
         return len(self.inputs) == 1 and not self.arguments
 
     @property
+    def has_arguments_by_sample(self) -> bool:
+        """Whether a further argument may hold one entry for each sample."""
+        return any(map(self._is_batch, self.arguments))
+
+    @property
     def shapes(self) -> tuple[Any, ...]:
         """What differs where the network may run otherwise: shapes but for the batch's length, and all else given."""
         return tuple(
@@ -133,6 +138,10 @@ class Batch:
         chosen = replace(self, index=index)
         measured, back = layout.read(chosen._tensor())
         return replace(chosen._replaced(measured), back=back)
+
+    def twice(self) -> Batch:
+        """A batch of one sample with a copy of it."""
+        return self.map(lambda item: torch.cat([item, item]) if self._is_batch(item) else item)
 
     def map(self, change: Callable[[Any], Any]) -> Batch:
         """The batch with every input and argument changed."""

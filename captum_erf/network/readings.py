@@ -107,7 +107,8 @@ def settle(network: Network, batch: Batch, *, grids: bool = True) -> Settled:
                     "captum_erf looks at its layers; pass the inputs, or the shape of inputs, that the network takes."
                 )
                 raise
-        network = replace(network, layers=tuple(map(_settled, network.layers, recorder.calls)))
+        layers = tuple(map(_settled, network.layers, recorder.calls))
+        network = replace(network, layers=layers, alone_as_two=unseen.normalises_samples)
         if not grids:
             return Settled(network, (), tuple(unseen.names))
         outputs = recorder.found() if len(recorder.outputs) == len(network.layers) else run(network, batch.sample())
@@ -183,7 +184,7 @@ def _cancels(network: Network, read: Tensor, sample: Batch) -> bool:
             summed, mixed = (_peak(gradients) for _, _, gradients in unit_gradients(network, [readers], sample))
     except RuntimeError:  # no path to the inputs
         return False
-    return 0 < mixed and summed <= ROUNDING * mixed
+    return mixed > 0 and summed <= ROUNDING * mixed
 
 
 def _peak(gradients: Sequence[Tensor | None]) -> float:
