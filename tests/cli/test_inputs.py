@@ -105,7 +105,7 @@ def test_target_error_is_held_back_by_a_least_number_of_samples():
         ["./cli_models.py:other(4)", "--size", "16,20", "--position", "corner", "--no-window", "--layers", "0", "2"],
         ["cli_models:tokens", "--size", "16", "--layout", "tokens", "--layers", "1"],
         ["cli_models:volumes", "--shape", "1,4,6,8", "--protocol", "ENERGY"],
-        ["cli_models:net", "--size", "16", "--weights", "none,trained.pt", "--seed", "3"],
+        ["cli_models:net", "--size", "16", "--weights", "none,trained.pt", "--seed", "3", "--normalize"],
         ["cli_models:Wrapper", "--size", "8", "--data", "pictures", "--crop", "center"],
     ],
     ids=["random signs", "file", "tokens", "volumes", "weights", "wrapper"],
