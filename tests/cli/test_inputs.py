@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from captum_erf import ERFMap, cli
+from captum_erf import ERFMap, cli, protocols
+from captum_erf.cli import options
 from captum_erf.images import photograph
 
 pytest.importorskip("torchvision")
@@ -96,6 +97,10 @@ def test_target_error_is_held_back_by_a_least_number_of_samples():
     arguments = ["cli_models:net", "--size", "16", "--layers", "4", "--num-samples", "64", "--target-error", "0.9"]
     assert measured(arguments, "4").num_samples == 24
     assert measured([*arguments, "--min-samples", "40"], "4").num_samples == 40
+
+
+def test_the_command_knows_every_protocol():
+    assert tuple(protocols.PROTOCOLS) == options.PROTOCOLS
 
 
 @pytest.mark.parametrize(
