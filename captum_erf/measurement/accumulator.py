@@ -127,6 +127,8 @@ class ERFAccumulator:
                 self._check_finite(plan, maps)
             if self._plan is None:
                 plan = plan.corrected(maps)
+            if self.measurement.normalize:
+                maps = [found.normalized() for found in maps]
             self._open([(plan.layer(unit), unit.theoretical) for unit in plan.units], shape)
             self._routes = join_routes(self._routes, [[route.words] for route in plan.routes])
             self._plan = plan
@@ -423,5 +425,4 @@ def _as_version_3(header: dict[str, Any], state: dict[str, Any]) -> tuple[dict[s
     squares = [torch.full(counts.shape, math.nan, dtype=torch.float64) for counts in state["counts"]]
     unknown = {"squares": squares, "prints": list(map(torch.zeros_like, state["counts"]))}
     numbering = {"numbered": header["num_seen"], "images": {}}
-    recipe = header["recipe"] | {"get_groups": None}
-    return header | {"version": STATE_VERSION, "numbering": numbering, "recipe": recipe}, state | unknown
+    return header | {"version": STATE_VERSION, "numbering": numbering}, state | unknown

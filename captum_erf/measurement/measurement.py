@@ -30,6 +30,7 @@ class Keywords(TypedDict, total=False):
     channel: Channel
     neuron_selector: NeuronSelector | None
     magnitude: Magnitude
+    normalize: bool
     additional_forward_args: Any
     get_inputs: Callable[[Any], Any] | None
     get_groups: Callable[[Any], Iterable[Hashable]] | None
@@ -55,6 +56,7 @@ class Measurement:
     channel: Channel = None
     neuron_selector: NeuronSelector | None = None
     magnitude: Magnitude = "abs"
+    normalize: bool = False
     additional_forward_args: Any = None
     get_inputs: Callable[[Any], Any] | None = None
     get_groups: Callable[[Any], Iterable[Hashable]] | None = None
@@ -69,6 +71,13 @@ class Measurement:
 
     def __post_init__(self) -> None:
         check_magnitude(self.magnitude)
+        if not isinstance(self.normalize, bool):
+            raise TypeError(f"normalize must be True or False, got {self.normalize!r}.")
+        if self.normalize and self.magnitude == "signed":
+            raise ValueError(
+                'normalize=True divides every sample map by its own sum, in which values of magnitude="signed" cancel; '
+                "take another magnitude, or leave the maps as they are."
+            )
         make_reader(self.neuron_selector, "center", self.channel)
         if self.window not in ("auto", False):
             raise ValueError(f'window must be "auto" or False, got {self.window!r}.')
