@@ -115,6 +115,10 @@ class Batch:
         """The first samples."""
         return self.map(lambda item: item[:count] if self._is_batch(item) else item)
 
+    def tail(self, start: int) -> Batch:
+        """The samples from one on."""
+        return self.map(lambda item: item[start:] if self._is_batch(item) else item)
+
     def to(self, device: torch.device | None) -> Batch:
         """The batch on a device; None leaves it where it is."""
         return self.map(lambda item: item.to(device) if isinstance(item, Tensor) and device is not None else item)

@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any
 from weakref import WeakSet
 
@@ -27,6 +28,7 @@ from .network import Network
 from .state import Structure, Values, all_tensors, restless_tensors
 
 _set_up: WeakSet[Module] = WeakSet()  # modules that have run here undisturbed
+_compared: ContextVar[frozenset[Module]] = ContextVar("_compared", default=frozenset())  # those with all their weights
 DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout)
 
 
@@ -52,19 +54,23 @@ def unchanged(modules: Sequence[Module], *, eval_mode: bool, weights: bool = Tru
     """
     Gives every module all that it holds back, and tensors their values.
 
-    Flags are set one by one: ``Module.eval`` may be overridden to do more than that. Without ``weights``, only those
-    are compared that were seen to change in a pass before, or that a network in training mode may write to.
+    Flags are set one by one: ``Module.eval`` may be overridden to do more than that. Without ``weights``, and where a
+    guard around this one compares them all, only those are compared that were seen to change in a pass before, or that
+    a network in training mode may write to.
     """
     structure = Structure(modules)
     flags = [module for module in modules if module.training] if eval_mode else []
     try:
         for module in flags:
             module.training = False
-        all_of_them = weights or any(module.training for module in modules)
+        wanted = weights and not _compared.get().issuperset(modules)
+        all_of_them = wanted or any(module.training for module in modules)
         values = Values(all_tensors(modules) if all_of_them else restless_tensors(modules))
+        around = _compared.set(_compared.get().union(modules if all_of_them else ()))
         try:
             yield
         finally:
+            _compared.reset(around)
             values.restore()
     finally:
         for module in flags:
