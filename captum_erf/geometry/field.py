@@ -48,7 +48,7 @@ class TheoreticalReceptiveField:
             is clipped it is not known before the map, and the middle of the unit's own grid cell stands for it,
             ``(u + 0.5) * size / grid - 0.5``.
         is_clipped (bool): Whether a side of the box was found only as far as the input reaches, because the
-            network takes no other input size.
+            end lies beyond it and was not found, as where the network takes no other input size.
         outside (float, optional): Share of the box that lies outside the input; None where ``is_clipped``.
         input_size, grid, position (tuple[int, ...]): Shape of the input and of the layer's grid, and the unit.
         global_axes (tuple[bool, ...]): Axes on which every input position can influence the unit.

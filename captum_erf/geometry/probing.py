@@ -19,7 +19,7 @@ from ..network.batch import Batch
 from ..network.guards import aside
 from ..network.layouts import tokens
 from ..network.network import Network
-from ..network.passes import read
+from ..network.passes import LayerLeftOut, read
 from ..network.readings import Settled
 from .nan_mode import NaNRefused, TooManyOperators, safe_nan
 
@@ -78,6 +78,8 @@ class Prober:
         """For each of the layers, which units hold NaN: ``(N, *grid)``."""
         try:
             return self._reached(inputs, layers)
+        except LayerLeftOut as error:
+            raise CannotProbe(str(error).rstrip(".")) from error
         except Exception as error:
             said = next(iter(str(error).splitlines()), "")[:LONGEST_WORDS]
             raise CannotProbe(f"the network raises {type(error).__name__} for an input with NaN: {said}") from error

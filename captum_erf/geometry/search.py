@@ -10,7 +10,7 @@ from ..network.readings import Settled
 from ..network.units import Positions, resolve_positions
 from .bounds import AxisSearch, Unit
 from .field import Box, TheoreticalReceptiveField
-from .probing import CannotProbe, Prober
+from .probing import CannotProbe, Prober, Refused
 from .proof import prove
 
 Rows = list[list[TheoreticalReceptiveField | None]]
@@ -69,7 +69,7 @@ def find_fields(
     try:
         with prober.running():
             boxes = _find_boxes(prober, units, all_patterns)
-    except CannotProbe as error:
+    except (CannotProbe, Refused) as error:
         return [[None] * len(row) for row in units], str(error)
     return [
         [

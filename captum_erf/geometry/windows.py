@@ -48,7 +48,7 @@ def find_window(field: TheoreticalReceptiveField, multiple: int | None = None) -
     if any(field.global_axes):
         return "the unit sees the whole input"
     if field.is_clipped:
-        return "the network takes no other input size"
+        return "the field goes on beyond the input, where its end was not found"
     if not all(float(stride).is_integer() for stride in field.stride):
         return "the layer's grid is finer than the input"
     spans = [

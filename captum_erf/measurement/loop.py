@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
 from tqdm import tqdm
 
 from ..erfmap import ERFMap
@@ -44,6 +45,11 @@ def run_through(
         raise ValueError(
             f"The data loader is a tensor of shape {tuple(dataloader.shape)}, which may be one batch or several; pass "
             "[tensor] for one batch, list(tensor) for several."
+        )
+    if isinstance(dataloader, Dataset) and not isinstance(dataloader, IterableDataset):
+        raise TypeError(
+            f"The data loader is a data set, {type(dataloader).__name__}, which gives samples one by one; pass "
+            "torch.utils.data.DataLoader(dataset, batch_size=16)."
         )
     accumulator.expect(_num_batches(dataloader), max_samples)
     if not distributed.in_job():

@@ -6,12 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .rearrangements import Back, InputLayout
 
 AS_THEY_COME = InputLayout()
+WHOLE_NUMBERS = (
+    "Whole numbers have no gradient: scale images to floats first; of tokens, measure from the embedding's output. "
+    "captum.attr.configure_interpretable_embedding_layer(model, NAME) changes the model to take it; pass what its "
+    "indices_to_embeddings(tokens) gives, with input_layout=captum_erf.channels_last."
+)
 
 
 @dataclass(frozen=True)
@@ -57,8 +63,12 @@ class Batch:
 
     def differentiable(self) -> Batch:
         """The batch itself; refuses one in which no input can have a gradient."""
+        tensors = [item for item in self.inputs if isinstance(item, Tensor)]
+        for tensor in tensors:
+            _check_values(tensor)
         if not self.floating:
-            raise TypeError("No input is a floating-point tensor; pass the embedded or normalised inputs as floats.")
+            kinds = ", ".join(dict.fromkeys(str(item.dtype) for item in tensors)) or type(self.inputs[0]).__name__
+            raise TypeError(f"No input is a floating-point tensor, got {kinds}. {WHOLE_NUMBERS}")
         return self
 
     @property
@@ -154,15 +164,21 @@ class Batch:
     def checked(self) -> Batch:
         """The batch itself; refuses inputs that no map can be of."""
         measured = self._tensor()
+        _check_values(measured)
+        if measured.is_complex():
+            raise TypeError(
+                f"Inputs are complex, {measured.dtype}. Pass their real and imaginary parts as channels, torch.cat("
+                "[inputs.real, inputs.imag], 1), and let forward_func join them again: lambda parts: model("
+                "torch.complex(*parts.chunk(2, 1)))."
+            )
+        if not measured.is_floating_point():
+            raise TypeError(f"Inputs must be floating point to have a gradient, got {measured.dtype}. {WHOLE_NUMBERS}")
         if not 3 <= measured.ndim <= 5 or 0 in measured.shape[1:]:
             raise ValueError(
                 "Inputs must have shape (N, C_in, *size) with one to three spatial axes, got "
-                f"{tuple(measured.shape)}; add the batch or channel axis with unsqueeze."
-            )
-        if not measured.is_floating_point():
-            raise TypeError(
-                f"Inputs must be floating point to have a gradient, got {measured.dtype}; scale images to floats "
-                "first, pass the embedded tokens instead of their numbers."
+                f"{tuple(measured.shape)}; add the batch or channel axis with unsqueeze. Points or tokens that are "
+                "packed as (N * P, C) get their batch axis back by inputs.unflatten(0, (N, P)), and are read with "
+                "input_layout=captum_erf.channels_last."
             )
         return self
 
@@ -172,9 +188,11 @@ class Batch:
             raise IndexError(f"input_index is {self.index}, but a batch has {len(self.inputs)} inputs.")
         measured: Any = self.measured
         if not isinstance(measured, Tensor):
+            is_array = isinstance(measured, np.ndarray)
+            way = "torch.as_tensor" if is_array else "lambda batch: batch['image']"
             raise TypeError(
                 "A batch must be a tensor, or a tuple or list whose first item is one; here the inputs are a "
-                f"{type(measured).__name__}. Pass get_inputs=, such as get_inputs=lambda batch: batch['image']."
+                f"{type(measured).__name__}. Pass get_inputs=, such as get_inputs={way}."
             )
         return measured
 
@@ -197,11 +215,38 @@ def read_batch(
     """What a data loader's item holds; ``additional_forward_args`` may be a function of the item."""
     if get_inputs is not None:
         found = get_inputs(item)
+    elif _is_of_detection(item):
+        raise ValueError(
+            "The batch is (images, targets) with a list of images, as detectors take them. Pass get_inputs=lambda "
+            "batch: torch.stack(batch[0]), for images of one size, and forward_func=lambda images: model(list(images)) "
+            "with the layer's module."
+        )
     else:
         found = item[0] if isinstance(item, (tuple, list)) and item else item
     given = additional_forward_args(item) if callable(additional_forward_args) else additional_forward_args
     inputs = tuple(found) if isinstance(found, (tuple, list)) else (found,)
     return Batch(inputs, as_arguments(given), input_index).read_by(layout).checked()
+
+
+def _is_of_detection(item: Any) -> bool:
+    """Whether a batch is a list of images and a list of what is on them."""
+    if not (
+        isinstance(item, (tuple, list)) and len(item) == 2 and all(isinstance(part, (tuple, list)) for part in item)
+    ):
+        return False
+    images, targets = item
+    return bool(images) and len(images) == len(targets) and all(isinstance(target, dict) for target in targets)
+
+
+def _check_values(item: Tensor) -> None:
+    """Refuses a tensor that holds no values to run a network on."""
+    if item.is_meta:
+        raise TypeError("Inputs on the meta device hold no values; pass real ones.")
+    if torch._C._functorch.is_batchedtensor(item):
+        raise TypeError(
+            "Inputs come from torch.func.vmap, under which nothing can be looked at. Pass the whole batch instead: the "
+            "samples' gradients are taken one by one all the same."
+        )
 
 
 def as_arguments(given: Any) -> tuple[Any, ...]:

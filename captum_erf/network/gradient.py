@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .batch import Batch
-from .layouts import apply_layout, check_axes, contiguous
+from .layouts import apply_layout, check_axes, complex_units, contiguous
 from .network import Network
 from .passes import run
 from .units import Reader, Selected
@@ -59,11 +59,20 @@ def _leaf(item: Any) -> Any:
     return item.detach().requires_grad_()
 
 
+<<<<<<< HEAD
 def _scalars(network: Network, place: int, reader: Reader, output: Any, batch: Batch, samples: int) -> Tensor:
     """Of the first samples of the batch; the others are copies."""
     if isinstance(reader, Selected):
         return reader(contiguous(output))[:samples]
+=======
+def _scalars(network: Network, place: int, reader: Reader, output: Any, batch: Batch) -> Tensor:
+>>>>>>> axes
     name = network.layers[place].name
+    if isinstance(reader, Selected):
+        scalars = reader(contiguous(output))
+        if scalars.is_complex():
+            raise complex_units(name, "a callable neuron_selector that takes the real and the imaginary part")
+        return scalars
     read = apply_layout(network.layout, output, name)
     check_axes(read.shape, batch.image(read.ndim).shape, name)
     return reader(read[:samples])

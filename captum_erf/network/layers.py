@@ -15,6 +15,7 @@ from torch.nn.parameter import UninitializedParameter
 from .reach import reachable
 
 ForwardFunc = Callable[..., Any]
+EXPORTED = ("ExportedProgram", "_StatefulGraphModule")  # classes of torch.export, which nothing here imports
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,21 @@ def find_layers(forward_func: ForwardFunc, layers: Sequence[Module | str], call:
     """The layers meant by ``layers``, each a module or a dotted name in ``forward_func``."""
     if call is not None and (isinstance(call, bool) or not isinstance(call, int)):
         raise TypeError(f"call must be an int (0 for a layer's first call, -1 for its last) or None, got {call!r}.")
+    _check_eager("The network", unwrap(forward_func))
     found = [_find_layer(forward_func, layer, call) for layer in layers]
     for layer in found:
         _check_eager(f"Layer {layer.name!r}", layer.module)
         if ".quantized." in type(layer.module).__module__:
             raise quantised(layer.name)
-    _check_eager("The network", unwrap(forward_func))
     for module in reachable([forward_func, *(layer.module for layer in found)]):
         if any(isinstance(parameter, UninitializedParameter) for parameter in module._parameters.values()):
             kind = type(module).__name__
             raise ValueError(f"{kind} has no parameters yet; run the network once on a batch, which makes them.")
+        if any(parameter is not None and parameter.is_meta for parameter in module._parameters.values()):
+            raise ValueError(
+                f"{type(module).__name__} is on the meta device, where weights have no values; make the network on a "
+                "real one, or call to_empty(device=...) and load its weights."
+            )
     return found
 
 
@@ -67,6 +73,11 @@ def _check_eager(name: str, module: Any) -> None:
         raise TypeError(
             f"{name} is TorchScript, which runs no hooks and tells nothing of its units; "
             "pass the eager model that it was scripted from."
+        )
+    if any(kind.__name__ in EXPORTED for kind in type(module).__mro__):
+        raise TypeError(
+            f"{name} comes from torch.export, whose code runs none of the layers; pass the model that it was exported "
+            "from."
         )
 
 

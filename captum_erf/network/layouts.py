@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_map
 from ..names import named
 
 Layout = str | Callable[[Any], Tensor]
+NO_BATCH_AXIS = " One image (C, H, W) without a batch axis is passed as image[None]."
 
 
 @named("captum_erf.layouts.channels_last")
@@ -117,7 +118,17 @@ def apply_layout(layout: Layout, output: Any, layer: str) -> Tensor:
             "tensor, such as layout=lambda output: output[0] or layout=lambda output: output.last_hidden_state "
             "(inside tokens(...) or channels_last where it needs one)."
         )
+    if read.is_complex():
+        raise complex_units(layer, "layout=lambda output: torch.cat([output.real, output.imag], 1)")
     return read
+
+
+def complex_units(layer: str, fix: str) -> TypeError:
+    """The error for units whose values are complex."""
+    return TypeError(
+        f"Layer {layer!r} gives complex numbers, and the gradient of a unit is that of a real number. Pass {fix}, or "
+        "one of abs, real and imag of it."
+    )
 
 
 def check_axes(shape: Sequence[int], inputs: Sequence[int], layer: str) -> None:
@@ -132,6 +143,8 @@ def check_axes(shape: Sequence[int], inputs: Sequence[int], layer: str) -> None:
         raise ValueError(
             f"Layer {layer!r} gives an output of shape {tuple(shape)} for {inputs[0]} sample(s): its first axis is "
             "not the batch. Pass a callable layout that makes it (N, C, *grid), or choose the layer around it."
+            + NO_BATCH_AXIS
+            * (len(inputs) == 3)
         )
 
 

@@ -27,6 +27,14 @@ class _LayersReached(BaseException):
     """Ends the forward pass; no ``except Exception`` of the network's own may swallow it."""
 
 
+class WrongInput(RuntimeError):
+    """The network does not run, and what is wrong with its weights or inputs is known."""
+
+
+class LayerLeftOut(RuntimeError):
+    """A layer that ran in an earlier forward pass did not run in this one."""
+
+
 def run(network: Network, batch: Batch) -> dict[int, Any]:
     """
     Runs the network until every layer has been called, and returns what each handed over.
@@ -99,7 +107,12 @@ class Recorder:
         """What each layer handed over; refuses layers whose call never came."""
         for place, layer in enumerate(self.layers):
             if place not in self.outputs:
-                raise no_such_call(layer, self.calls[place])
+                raise left_out(layer) if layer.call is not None else no_such_call(layer, self.calls[place])
+            if any(map(_is_batched, tree_leaves(list(self.outputs[place].values())))):
+                raise TypeError(
+                    f"Layer {layer.name!r} runs under torch.func.vmap, which hides the samples from it; pass the model "
+                    "itself as forward_func, and whole batches."
+                )
             if any(isinstance(item, Tensor) and item.is_quantized for item in self.outputs[place].values()):
                 raise quantised(layer.name)
         return {place: _join(outputs, self.device_ids) for place, outputs in self.outputs.items()}
@@ -132,7 +145,7 @@ def _record(network: Network, batch: Batch, recorder: Recorder, image_format: to
         except RuntimeError as error:
             reason = _reason(batch, modules)
             if reason:
-                raise type(error)(f"{reason} The network says: {error}") from error
+                raise WrongInput(f"{reason} The network says: {error}") from error
             raise
 
 
@@ -150,6 +163,15 @@ def watch(layer: Layer, keep: Callable[[Any], None], layer_input: bool = False) 
         keep(output)
 
     return layer.module.register_forward_hook(after).remove
+
+
+def left_out(layer: Layer) -> Exception:
+    """The error for a layer, known to run, whose call did not come."""
+    return LayerLeftOut(
+        f"Layer {layer.name!r} ran in an earlier forward pass, but not in this one: the network leaves layers out at "
+        "random, as stochastic depth that eval() does not switch off, or takes a branch that depends on the data. "
+        "Switch that off, or choose a layer that always runs."
+    )
 
 
 def no_such_call(layer: Layer, count: int) -> Exception:
@@ -197,6 +219,10 @@ def _clone(item: Any) -> Any:
     twin = copy.copy(item)
     vars(twin).update({name: tree_map(_clone, value) for name, value in held.items()})
     return twin
+
+
+def _is_batched(item: Any) -> bool:
+    return isinstance(item, Tensor) and torch._C._functorch.is_batchedtensor(item)
 
 
 def _is_tensor(item: Any) -> bool:

@@ -20,9 +20,9 @@ from .batch import Batch
 from .gradient import unit_gradients
 from .guards import Unseen, aside, gradients_enabled
 from .layers import Layer
-from .layouts import apply_layout, channels_look_last, check_axes, fits_input
+from .layouts import NO_BATCH_AXIS, apply_layout, channels_look_last, check_axes, fits_input
 from .network import Network
-from .passes import Recorder, no_such_call, record, run
+from .passes import Recorder, WrongInput, no_such_call, record, run
 from .units import Units, mixed_channels
 
 CANCELLATION = 1e-5  # of their terms' sizes, by which sums that are the same may differ
@@ -100,12 +100,11 @@ def settle(network: Network, batch: Batch, *, grids: bool = True) -> Settled:
         try:
             with unseen:
                 record(network, batch.sample(), recorder)
+        except WrongInput:
+            raise
         except Exception as error:
             if not all(recorder.calls):
-                error.add_note(
-                    f"Raised by the network for one sample of shape {tuple(batch.measured.shape[1:])}, on which "
-                    "captum_erf looks at its layers; pass the inputs, or the shape of inputs, that the network takes."
-                )
+                error.add_note(_note(batch))
                 raise
         layers = tuple(map(_settled, network.layers, recorder.calls))
         network = replace(network, layers=layers, alone_as_two=unseen.normalises_samples)
@@ -114,6 +113,22 @@ def settle(network: Network, batch: Batch, *, grids: bool = True) -> Settled:
         outputs = recorder.found() if len(recorder.outputs) == len(network.layers) else run(network, batch.sample())
         readings = [_reading(network.only([place]), outputs[place], batch) for place in range(len(network.layers))]
     return Settled(network, tuple(readings), tuple(unseen.names))
+
+
+def _note(batch: Batch) -> str:
+    """What to look at where the network does not run on one sample."""
+    shape, note = tuple(batch.given[batch.index or 0].shape), ""
+    if len(shape) == 3 and len(batch.inputs) > 1:
+        note = (
+            f" The {len(batch.inputs)} inputs may be a list of images: for a detector pass get_inputs=lambda batch: "
+            "torch.stack(batch[0]) and forward_func=lambda images: model(list(images))."
+        )
+    elif len(shape) == 3 and shape[0] in (1, 3):
+        note = NO_BATCH_AXIS
+    return (
+        f"Raised by the network for one sample of shape {shape[1:]}, on which captum_erf looks at its layers; pass the "
+        f"inputs, or the shape of inputs, that the network takes.{note}"
+    )
 
 
 def runs(network: Network, batch: Batch) -> bool:

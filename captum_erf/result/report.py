@@ -152,7 +152,7 @@ def _geometry(field: MeanMap) -> list[str]:
     elif trf.is_global:
         size = "global: every input position can influence the unit"
     elif trf.is_clipped:
-        size = f"{box_size(trf)} px; the network takes no other input size"
+        size = f"{box_size(trf)} px; it goes on beyond the input, where its end was not found"
     else:
         size = f"{box_size(trf)} px, {100 * (trf.outside or 0):.1f} % of it outside the input"
     return [line("theoretical field", size), line("stride", f"{times(trf.stride)} px"), center]

@@ -87,7 +87,7 @@ def test_arguments_that_change_the_geometry_are_not_mixed_up():
 @pytest.mark.parametrize(
     ("index", "error", "message"),
     [
-        (2, ValueError, r"one to three spatial axes, got \(2,\)"),
+        (2, TypeError, "to have a gradient, got torch.int64. Whole numbers have no gradient"),
         (3, IndexError, "input_index is 3, but a batch has 3 inputs"),
         (-1, IndexError, "input_index is -1, but a batch has 3 inputs"),
     ],
