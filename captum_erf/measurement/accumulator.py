@@ -15,6 +15,7 @@ from ..erfmap import ERFMap
 from ..geometry.field import TheoreticalReceptiveField
 from ..geometry.region import Region
 from ..network.batch import Batch
+from ..network.guards import same_random_numbers
 from ..result.sums import GroupSums, finite_samples
 from . import ranks as distributed
 from .measurement import Measurement
@@ -126,6 +127,8 @@ class ERFAccumulator:
                 self._check_finite(plan, maps)
             if self._plan is None:
                 plan = plan.corrected(maps)
+            if self.measurement.normalize:
+                maps = [found.normalized() for found in maps]
             self._open([(plan.layer(unit), unit.theoretical) for unit in plan.units], shape)
             self._routes = join_routes(self._routes, [[route.words] for route in plan.routes])
             self._plan = plan
@@ -258,23 +261,26 @@ class ERFAccumulator:
         """Forgets all samples."""
         vars(self).update(vars(ERFAccumulator(self.measurement)))
 
-    def _expected(self, batch: Batch) -> int:
-        return min(self._most_samples, self._most_batches * len(batch))
-
     def _measured(self, batch: Batch) -> tuple[Plan, list[SampleMaps]]:
         """The sample maps of a batch; with a new plan where the first one fails before it has added anything."""
-        plan = self._plan or make_plan(self.measurement, batch, self._expected(batch))
+        plan = self._plan or self._make_plan(batch)
         try:
             maps = plan.sample_maps(batch)
             if self._plan is not None and _is_power_of_two(self._num_batches + 1):
-                plan.look_again(batch)
+                with same_random_numbers(batch.measured.device):
+                    plan.look_again(batch)
         except WindowRefuted as error:
             if self._num_seen:
                 self._refuted = error
                 raise
-            plan = make_plan(self.measurement, batch, self._expected(batch))
+            plan = self._make_plan(batch)
             maps = plan.sample_maps(batch)
         return plan, maps
+
+    def _make_plan(self, batch: Batch) -> Plan:
+        """A plan, for which no random numbers are used up."""
+        with same_random_numbers(batch.measured.device):
+            return make_plan(self.measurement, batch, min(self._most_samples, self._most_batches * len(batch)))
 
     def _check_sound(self) -> None:
         if self._refuted is not None:
@@ -419,5 +425,4 @@ def _as_version_3(header: dict[str, Any], state: dict[str, Any]) -> tuple[dict[s
     squares = [torch.full(counts.shape, math.nan, dtype=torch.float64) for counts in state["counts"]]
     unknown = {"squares": squares, "prints": list(map(torch.zeros_like, state["counts"]))}
     numbering = {"numbered": header["num_seen"], "images": {}}
-    recipe = header["recipe"] | {"get_groups": None}
-    return header | {"version": STATE_VERSION, "numbering": numbering, "recipe": recipe}, state | unknown
+    return header | {"version": STATE_VERSION, "numbering": numbering}, state | unknown

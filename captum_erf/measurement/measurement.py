@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..network.batch import Batch, read_batch
-from ..network.guards import gradients_enabled, set_up, unchanged
+from ..network.guards import gradients_enabled, seeded, set_up, unchanged
 from ..network.network import Network
 from ..network.units import (
     Channel,
@@ -30,6 +30,7 @@ class Keywords(TypedDict, total=False):
     channel: Channel
     neuron_selector: NeuronSelector | None
     magnitude: Magnitude
+    normalize: bool
     additional_forward_args: Any
     get_inputs: Callable[[Any], Any] | None
     get_groups: Callable[[Any], Iterable[Hashable]] | None
@@ -39,6 +40,7 @@ class Keywords(TypedDict, total=False):
     eval_mode: bool
     nonfinite: str
     groups: int
+    generator: torch.Generator | None
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Measurement:
     channel: Channel = None
     neuron_selector: NeuronSelector | None = None
     magnitude: Magnitude = "abs"
+    normalize: bool = False
     additional_forward_args: Any = None
     get_inputs: Callable[[Any], Any] | None = None
     get_groups: Callable[[Any], Iterable[Hashable]] | None = None
@@ -63,10 +66,18 @@ class Measurement:
     eval_mode: bool = True
     nonfinite: str = "raise"
     groups: int = 10
+    generator: torch.Generator | None = None
     memo: Memo = field(default_factory=Memo, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         check_magnitude(self.magnitude)
+        if not isinstance(self.normalize, bool):
+            raise TypeError(f"normalize must be True or False, got {self.normalize!r}.")
+        if self.normalize and self.magnitude == "signed":
+            raise ValueError(
+                'normalize=True divides every sample map by its own sum, in which values of magnitude="signed" cancel; '
+                "take another magnitude, or leave the maps as they are."
+            )
         make_reader(self.neuron_selector, "center", self.channel)
         if self.window not in ("auto", False):
             raise ValueError(f'window must be "auto" or False, got {self.window!r}.')
@@ -77,6 +88,11 @@ class Measurement:
             raise TypeError(f"groups must be a whole number of groups of samples, such as 10, got {self.groups!r}.")
         if self.groups < 1:
             raise ValueError(f"groups must be 1 or more, got {self.groups}; 10 is the usual number for a jackknife.")
+        if self.generator is not None and not isinstance(self.generator, torch.Generator):
+            raise TypeError(
+                f"generator must be a torch.Generator or None, got a {type(self.generator).__name__}; pass "
+                "torch.Generator().manual_seed(seed)."
+            )
         if self.nonfinite not in ("raise", "skip"):
             raise ValueError(f'nonfinite must be "raise" or "skip", got {self.nonfinite!r}.')
 
@@ -107,5 +123,6 @@ class Measurement:
         Without ``weights``, only those are compared that were seen to change.
         """
         set_up(self.network, batch)
-        with gradients_enabled(), unchanged(self.network.modules, eval_mode=self.eval_mode, weights=weights):
+        guarded = unchanged(self.network.modules, eval_mode=self.eval_mode, weights=weights)
+        with gradients_enabled(), guarded, seeded(self.generator, batch.measured.device):
             yield

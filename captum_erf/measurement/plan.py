@@ -66,12 +66,13 @@ class Plan:
 
     def look_again(self, batch: Batch) -> None:
         """
-        Computes one sample of a later batch both ways.
+        Computes one sample of a later batch both ways: its values, and its map where the network may take decisions.
 
         Raises:
             WindowRefuted: Hard decisions taken from the whole image have come out differently for this sample.
         """
-        differences = Rehearsal(self.measurement, usable_sample(batch)).refuted(self.alone) if self.alone else {}
+        deciding = {unit for unit in self.alone if self.verdicts[unit].decides}
+        differences = Rehearsal(self.measurement, usable_sample(batch)).refuted(self.alone, deciding)
         if differences:
             raise self._refuted(differences)
 
@@ -132,7 +133,7 @@ def make_plan(measurement: Measurement, batch: Batch, expected: int = MANY) -> P
         return Plan(measurement, units, (WholeInput(refusal),) * len(units), {})
     network = measurement.network
     state = (tuple(sample.measured.shape), measurement.eval_mode, network.settings(), network.weights())
-    verdicts: dict[Unit, Verdict] = measurement.memo.recall(("verdicts", *state), dict)
+    verdicts: dict[Unit, Verdict] = measurement.memo.recall(("verdicts", *state), dict) if sample.is_alone else {}
     routes = Rehearsal(measurement, sample, expected).routes(units, verdicts, batch)
     return Plan(measurement, units, routes, verdicts)
 

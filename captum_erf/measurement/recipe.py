@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import MISSING, fields
 from typing import Any
 
 import torch
 
 from ..names import name_of, plain
+from ..network.network import Network
 from ..version import __version__
 from .measurement import Measurement
 
-LATER = {"input_layout": "channels_first"}  # what recipes that do not have it yet mean
 VERSIONS = ("captum_erf", "torch")  # tell who measured, not what
+DEFAULTS = {
+    item.name: plain(item.default)
+    for settings in (Network, Measurement)
+    for item in fields(settings)
+    if item.default is not MISSING
+} | {"input_layout": "channels_first"}
+"""What a recipe means that leaves a setting out, as those of versions do that did not have it yet."""
 
 
 def describe(measurement: Measurement) -> dict[str, Any]:
@@ -27,6 +35,7 @@ def describe(measurement: Measurement) -> dict[str, Any]:
         "channel": plain(measurement.channel),
         "neuron_selector": plain(measurement.neuron_selector),
         "magnitude": plain(measurement.magnitude),
+        "normalize": measurement.normalize,
         "layout": plain(network.layout),
         "input_layout": plain(network.input_layout.layout),
         "window": measurement.window,
@@ -42,11 +51,12 @@ def describe(measurement: Measurement) -> dict[str, Any]:
 
 
 def check_same(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    """Refuses the recipe of another measurement."""
-    for key, value in ours.items():
-        if key not in VERSIONS and theirs.get(key, LATER.get(key)) != value:
+    """Refuses the recipe of another measurement; a setting that one of them leaves out has its default."""
+    for key in {**ours, **theirs}:
+        here, there = (recipe.get(key, DEFAULTS.get(key)) for recipe in (ours, theirs))
+        if key not in VERSIONS and here != there:
             raise ValueError(
-                f"The sums belong to different measurements: {key} is {value!r} here and {theirs.get(key)!r} there. "
+                f"The sums belong to different measurements: {key} is {here!r} here and {there!r} there. "
                 "Only sums of the same layers, recipe and input size can be added."
             )
 

@@ -9,9 +9,9 @@ cross neither as NaN nor as a gradient: they show in the unit's values, which ar
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -72,11 +72,13 @@ class Rehearsal:
         measurement (Measurement): What is measured; its network is settled.
         sample (Batch): One finite sample.
         expected (int): Samples that will follow.
+        known (dict[Unit, Tensor]): What the whole sample has shown of units' values.
     """
 
     measurement: Measurement
     sample: Batch
     expected: int = MANY
+    known: dict[Unit, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.exact = replace(self.measurement, channel=every_channel, magnitude="abs", autocast=None)
@@ -84,7 +86,7 @@ class Rehearsal:
 
     def routes(self, units: Sequence[Unit], verdicts: dict[Unit, Verdict], witnesses: Batch) -> tuple[Route, ...]:
         """The routes of units; what is found out of them is added to the verdicts."""
-        likely = {unit: self._likely_window(unit, verdicts.get(unit)) for unit in units}
+        likely = {unit: self._likely_window(unit, verdicts.get(unit), witnesses) for unit in units}
         open_units = [unit for unit in likely if unit not in verdicts or self._is_open(verdicts[unit])]
         fresh: dict[Unit, Verdict] = {}
         with torch.backends.cudnn.flags(enabled=False):  # whose TF32 differs by more than the tolerance
@@ -97,17 +99,20 @@ class Rehearsal:
         shared = whole.keys() - self._alone({unit: verdicts[unit] for unit in whole})
         return tuple(WholeInput(whole[unit]) if unit in shared else verdicts[unit].route for unit in units)
 
-    def refuted(self, routes: Mapping[Unit, PyramidWindow]) -> dict[Unit, str]:
+    def refuted(self, routes: Mapping[Unit, PyramidWindow], deciding: Container[Unit]) -> dict[Unit, str]:
         """
         The units of which the sample does not come out on their routes as on the whole input, and in what.
 
-        In single precision a ReLU about to switch moves a map, but no value, by more than rounding does: maps are
-        compared with a wider tolerance than values.
+        Values are compared, of units that may depend on decisions maps as well. In single precision a ReLU about to
+        switch moves a map, but no value, by more than rounding does: the tolerance is wider for maps.
         """
-        units = list(routes)
-        wholes = self._shown(units, self.sample, [_position(unit) for unit in units])
         found: dict[Unit, str] = {}
-        for (unit, route), (values, gradient) in zip(routes.items(), wholes, strict=True):
+        steady = [unit for unit in routes if unit not in deciding]
+        for unit, values in self._values(steady, self.sample).items():
+            if not agree(routes[unit].values(self.measurement, unit, self.sample), values, self.tolerance):
+                found[unit] = "the unit's values were others there"
+        for unit, (values, gradient) in self._wholes([unit for unit in routes if unit in deciding]).items():
+            route = routes[unit]
             ((own, part),) = self._shown([unit], route.part(self.sample), [route.pyramid.index], route.pyramid.steps)
             maps = sample_maps(part, route.window.region, self.sample.size, "abs").over(self.sample.size)
             if not agree(own, values, self.tolerance):
@@ -115,6 +120,21 @@ class Rehearsal:
             elif not agree(maps, gradient.abs().sum(1).to(maps), max(self.tolerance, self.tolerance**0.5)):
                 found[unit] = "the map was another there"
         return found
+
+    def _values(self, units: Sequence[Unit], batch: Batch) -> dict[Unit, Tensor]:
+        """The values of units over the whole input, ``(N, C)``."""
+        if not units:
+            return {}
+        places = sorted({unit.place for unit in units})
+        with torch.no_grad():
+            outputs = dict(zip(places, read(self.measurement.network.only(places), batch), strict=True))
+        return {unit: at_unit(outputs[unit.place], _position(unit)) for unit in units}
+
+    def _wholes(self, units: Sequence[Unit]) -> dict[Unit, tuple[Tensor, Tensor]]:
+        """The values of units for the whole sample, and the gradients of all channels."""
+        if not units:
+            return {}
+        return dict(zip(units, self._shown(units, self.sample, list(map(_position, units))), strict=True))
 
     def _shown(
         self, units: Sequence[Unit], part: Batch, indices: Sequence[tuple[int, ...]], steps: Sequence[Step] = ()
@@ -127,8 +147,7 @@ class Rehearsal:
             outputs = read(self.measurement.network.only(places), part.with_measured(leaf))
             for unit, index in zip(units, indices, strict=True):
                 values = at_unit(outputs[places.index(unit.place)], index)
-                (gradient,) = torch.autograd.grad(every_channel(values).sum(), leaf, retain_graph=True)
-                shown.append((values.detach(), gradient))
+                shown.append((values.detach(), _gradient(every_channel(values).sum(), leaf)))
         return shown
 
     def _is_open(self, verdict: Verdict) -> bool:
@@ -137,15 +156,15 @@ class Rehearsal:
         share = verdict.costs.share if verdict.costs else 0.0
         return pays(share, self.expected)
 
-    def _likely_window(self, unit: Unit, verdict: Verdict | None) -> Window | str:
+    def _likely_window(self, unit: Unit, verdict: Verdict | None, batch: Batch) -> Window | str:
         """The window that a unit has, or may have; else why it has none."""
         if verdict is not None:
             route = verdict.route
             return route.window if isinstance(route, PyramidWindow) and not route.reason else route.reason
-        if len(self.sample.inputs) > 1:
+        if len(batch.inputs) > 1:
             return "the network takes several inputs"
-        if self.sample.arguments:
-            return "the network takes additional arguments"
+        if batch.has_arguments_by_sample:
+            return "the network takes additional arguments that hold one entry for each sample"
         return "the layer has no grid" if unit.theoretical is None else find_window(unit.theoretical)
 
     def _network(self, unit: Unit) -> Network:
@@ -154,9 +173,13 @@ class Rehearsal:
     def _on_windows(self, units: Sequence[Unit]) -> dict[Unit, Verdict]:
         if not units:
             return {}
-        references = sample_maps_of(self.exact, units, [WholeInput("self-check")] * len(units), self.sample)
-        pairs = zip(units, references, strict=True)
-        return {unit: self._on_window(unit, reference.values) for unit, reference in pairs}
+        wholes = self._wholes(units)
+        self.known |= {unit: values for unit, (values, _) in wholes.items()}
+        region = Region.whole(self.sample.size)
+        references = {
+            unit: sample_maps(gradient, region, region.shape, "abs") for unit, (_, gradient) in wholes.items()
+        }
+        return {unit: self._on_window(unit, reference.values) for unit, reference in references.items()}
 
     def _on_window(self, unit: Unit, reference: Tensor) -> Verdict:
         """The smallest window in which the unit sees its very field, where its map equals the reference."""
@@ -234,6 +257,7 @@ class Rehearsal:
         with suppress(Exception):
             indices = [_position(unit) for unit in able]
             views = dict(zip(able, self._views(able, self.sample, indices), strict=True))
+        self.known |= {unit: view.values for unit, view in views.items()}
         costs = {unit: _costs(view, _position(unit)) for unit, view in views.items()}
         open_verdicts = {unit: Verdict(plain[unit].route, cost, is_final=False) for unit, cost in costs.items()}
         for unit in self._alone({**known, **open_verdicts}) & views.keys():
@@ -261,12 +285,11 @@ class Rehearsal:
             return kept
         if not any(verdicts[unit].decides for unit in units):
             witnesses = witnesses.head(NUM_WITNESSES)
-        places = sorted({unit.place for unit in units})
         finite = finite_samples(witnesses.measured)
-        with torch.no_grad():
-            outputs = dict(zip(places, read(self.measurement.network.only(places), witnesses), strict=True))
+        is_first_known = bool(finite[0])  # the sample
+        others = self._values(units, witnesses.tail(1) if is_first_known else witnesses)
         for unit in units:
-            expected = at_unit(outputs[unit.place], _position(unit))
+            expected = torch.cat([self.known[unit], others[unit]]) if is_first_known else others[unit]
             kept[unit] = self._confirmed(unit, verdicts[unit], witnesses, expected, finite)
         return kept
 
@@ -298,6 +321,14 @@ def _position(unit: Unit) -> tuple[int, ...]:
     return unit.theoretical.position
 
 
+def _gradient(scalar: Tensor, leaf: Tensor) -> Tensor:
+    """The gradient with respect to a leaf; zero where no path leads there."""
+    if not scalar.requires_grad:
+        return torch.zeros_like(leaf)
+    (found,) = torch.autograd.grad(scalar, leaf, retain_graph=True, allow_unused=True, materialize_grads=True)
+    return found
+
+
 def _strides(unit: Unit) -> tuple[int | float, ...]:
     assert unit.theoretical is not None
     return unit.theoretical.stride
@@ -325,7 +356,7 @@ def _sees_its_field(
             at_ends.append(crop.clone())
             at_ends[-1][end.index] = math.nan
     with torch.no_grad(), safe_nan():
-        (output,) = read(network, sample.with_measured(torch.cat([around, *at_ends])))
+        (output,) = read(network, replace(sample, inputs=(torch.cat([around, *at_ends]),)))
     index: tuple[Any, ...] = (..., *window.unit)
     reached: list[bool] = output[index].isnan().any(1).tolist()
     return reached == [False, *[True] * len(at_ends)]

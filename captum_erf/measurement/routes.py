@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -121,7 +121,7 @@ class PyramidWindow(Route):
 
     def part(self, batch: Batch) -> Batch:
         """The batch's part that runs."""
-        return batch if self.reason else batch.with_measured(batch.measured[self.window.region.index])
+        return batch if self.reason else replace(batch, inputs=(batch.measured[self.window.region.index],))
 
     def values(self, measurement: Measurement, unit: Unit, batch: Batch) -> Tensor:
         """The unit's values ``(N, C)``."""
@@ -135,8 +135,8 @@ class PyramidWindow(Route):
     ) -> Iterator[tuple[int, SampleMaps]]:
         for place, numbers, routes in _stacks(steps, batch.size):
             parts = [route.part(batch) for route in routes]
-            first = parts[0]
-            stacked = first if len(parts) == 1 else first.with_measured(torch.cat([part.measured for part in parts]))
+            together = (torch.cat([part.measured for part in parts]),)
+            stacked = parts[0] if len(parts) == 1 else replace(parts[0], inputs=together)
             reader = Units(tuple(route.pyramid.index for route in routes), measurement.channel)
             network = measurement.network.only([place])
             with cropping([route.pyramid.steps for route in routes]):

@@ -100,6 +100,11 @@ class Batch:
         return len(self.inputs) == 1 and not self.arguments
 
     @property
+    def has_arguments_by_sample(self) -> bool:
+        """Whether a further argument may hold one entry for each sample."""
+        return any(map(self._is_batch, self.arguments))
+
+    @property
     def shapes(self) -> tuple[Any, ...]:
         """What differs where the network may run otherwise: shapes but for the batch's length, and all else given."""
         return tuple(
@@ -119,6 +124,10 @@ class Batch:
     def head(self, count: int) -> Batch:
         """The first samples."""
         return self.map(lambda item: item[:count] if self._is_batch(item) else item)
+
+    def tail(self, start: int) -> Batch:
+        """The samples from one on."""
+        return self.map(lambda item: item[start:] if self._is_batch(item) else item)
 
     def to(self, device: torch.device | None) -> Batch:
         """The batch on a device; None leaves it where it is."""
@@ -143,6 +152,10 @@ class Batch:
         chosen = replace(self, index=index)
         measured, back = layout.read(chosen._tensor())
         return replace(chosen._replaced(measured), back=back)
+
+    def twice(self) -> Batch:
+        """A batch of one sample with a copy of it."""
+        return self.map(lambda item: torch.cat([item, item]) if self._is_batch(item) else item)
 
     def map(self, change: Callable[[Any], Any]) -> Batch:
         """The batch with every input and argument changed."""

@@ -28,6 +28,8 @@ def unit_gradients(
     A layer's part of the graph is let go as soon as its last unit is done. Gradients are None for inputs that
     are not floating point or that the unit does not depend on.
     """
+    as_two = network.alone_as_two and len(batch) == 1 and batch.measured.device.type == "cpu"
+    samples, batch = len(batch), batch.twice() if as_two else batch
     leaves = batch.map(_normal)
     leaves = replace(leaves, inputs=tuple(map(_leaf, leaves.inputs)))
     floating = [isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves.inputs]
@@ -37,10 +39,11 @@ def unit_gradients(
     while outputs:
         place, output = outputs.popitem()
         for number, reader in enumerate(readers[place]):
-            scalars = _scalars(network, place, reader, output, batch)
+            scalars = _scalars(network, place, reader, output, batch, samples)
             more = bool(outputs) or number + 1 < len(readers[place])
             found = iter(_gradient(scalars, sources, network.layers[place].name, retain_graph=more))
-            yield place, number, tuple(next(found) if has_gradient else None for has_gradient in floating)
+            shown = [next(found) if has_gradient else None for has_gradient in floating]
+            yield place, number, tuple(gradient if gradient is None else gradient[:samples] for gradient in shown)
         del output, scalars
 
 
@@ -56,7 +59,14 @@ def _leaf(item: Any) -> Any:
     return item.detach().requires_grad_()
 
 
+<<<<<<< HEAD
+def _scalars(network: Network, place: int, reader: Reader, output: Any, batch: Batch, samples: int) -> Tensor:
+    """Of the first samples of the batch; the others are copies."""
+    if isinstance(reader, Selected):
+        return reader(contiguous(output))[:samples]
+=======
 def _scalars(network: Network, place: int, reader: Reader, output: Any, batch: Batch) -> Tensor:
+>>>>>>> axes
     name = network.layers[place].name
     if isinstance(reader, Selected):
         scalars = reader(contiguous(output))
@@ -65,7 +75,7 @@ def _scalars(network: Network, place: int, reader: Reader, output: Any, batch: B
         return scalars
     read = apply_layout(network.layout, output, name)
     check_axes(read.shape, batch.image(read.ndim).shape, name)
-    return reader(read)
+    return reader(read[:samples])
 
 
 def _gradient(scalars: Tensor, sources: list[Tensor], name: str, *, retain_graph: bool) -> tuple[Tensor | None, ...]:

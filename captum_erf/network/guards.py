@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any
 from weakref import WeakSet
 
@@ -27,6 +28,7 @@ from .network import Network
 from .state import Structure, Values, all_tensors, restless_tensors
 
 _set_up: WeakSet[Module] = WeakSet()  # modules that have run here undisturbed
+_compared: ContextVar[frozenset[Module]] = ContextVar("_compared", default=frozenset())  # those with all their weights
 DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout)
 
 
@@ -52,19 +54,23 @@ def unchanged(modules: Sequence[Module], *, eval_mode: bool, weights: bool = Tru
     """
     Gives every module all that it holds back, and tensors their values.
 
-    Flags are set one by one: ``Module.eval`` may be overridden to do more than that. Without ``weights``, only those
-    are compared that were seen to change in a pass before, or that a network in training mode may write to.
+    Flags are set one by one: ``Module.eval`` may be overridden to do more than that. Without ``weights``, and where a
+    guard around this one compares them all, only those are compared that were seen to change in a pass before, or that
+    a network in training mode may write to.
     """
     structure = Structure(modules)
     flags = [module for module in modules if module.training] if eval_mode else []
     try:
         for module in flags:
             module.training = False
-        all_of_them = weights or any(module.training for module in modules)
+        wanted = weights and not _compared.get().issuperset(modules)
+        all_of_them = wanted or any(module.training for module in modules)
         values = Values(all_tensors(modules) if all_of_them else restless_tensors(modules))
+        around = _compared.set(_compared.get().union(modules if all_of_them else ()))
         try:
             yield
         finally:
+            _compared.reset(around)
             values.restore()
     finally:
         for module in flags:
@@ -134,6 +140,36 @@ def same_random_numbers(device: torch.device) -> Iterator[None]:
         np.random.set_state(numpys)  # noqa: NPY002
 
 
+@contextmanager
+def seeded(generator: torch.Generator | None, device: torch.device) -> Iterator[None]:
+    """
+    Whatever is random inside comes from a generator, and all other generators stay as they are; None changes nothing.
+
+    Examples::
+
+        >>> before = torch.get_rng_state()
+        >>> with seeded(torch.Generator().manual_seed(0), torch.device("cpu")):
+        ...     first = torch.rand(3)
+        >>> with seeded(torch.Generator().manual_seed(0), torch.device("cpu")):
+        ...     print(torch.equal(torch.rand(3), first))
+        True
+        >>> torch.equal(torch.get_rng_state(), before)
+        True
+    """
+    if generator is None:
+        yield
+        return
+    seed = int(torch.randint(2**32, (), generator=generator, device=generator.device))
+    with same_random_numbers(device):
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
 def set_up(network: Network, batch: Batch) -> None:
     """
     Lets a network that was never run here set itself up: one undisturbed pass over one sample, before anything is
@@ -188,14 +224,17 @@ class Unseen(TorchFunctionMode):
     """Notices what behaves as in training although every module in sight is in evaluation mode, in this thread alone.
 
     It is part of a module that the forward function does not show, or a function called with ``training=True``.
+    ``normalises_samples`` tells whether samples are normalised by their own statistics.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.names: dict[str, None] = {}
+        self.normalises_samples = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = kwargs or {}
+        self.normalises_samples |= func in (F.instance_norm, torch.instance_norm)
         drops = func in DROPOUTS and given.get("p", 0.5) > 0
         updates = func is F.batch_norm and args[1] is not None
         if (drops or updates) and given.get("training", drops):

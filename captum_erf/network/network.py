@@ -23,6 +23,9 @@ class Network:
     """
     A forward function with the layers of it that are read, their layout, and that of the input.
 
+    ``alone_as_two`` says that a batch of one is to run as two copies for its gradient: torch's backward of instance
+    norm on the CPU is wrong for a single sample with a gradient in channels-last.
+
     Examples::
 
         >>> from torch import nn
@@ -39,6 +42,7 @@ class Network:
     device_ids: tuple[int, ...] | None = None
     layer_input: bool = False
     input_layout: InputLayout = field(default_factory=InputLayout)
+    alone_as_two: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layout", as_layout(self.layout))

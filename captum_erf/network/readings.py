@@ -115,7 +115,8 @@ def settle(network: Network, batch: Batch, *, grids: bool = True) -> Settled:
             if not all(recorder.calls):
                 error.add_note(_note(batch))
                 raise
-        network = replace(network, layers=tuple(map(_settled, network.layers, recorder.calls)))
+        layers = tuple(map(_settled, network.layers, recorder.calls))
+        network = replace(network, layers=layers, alone_as_two=unseen.normalises_samples)
         if not grids:
             return Settled(network, (), tuple(unseen.names))
         outputs = recorder.found() if len(recorder.outputs) == len(network.layers) else run(network, batch.sample())

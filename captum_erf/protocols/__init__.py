@@ -6,6 +6,7 @@
   CVPR 2022, table 8.
 - ``OPENERF``: rectified gradients, with the share of their sum within Euclidean radii.
 - ``NEURAL_API``: the report of ``TNNet.EffectiveReceptiveFieldReport`` in CAI Neural API.
+- ``VMAMBA``: the fifth root of rectified gradients, as VMamba's figure draws it, and squares that hold shares of it.
 - ``ENERGY``: squared gradients, of which the variance analysis of Luo et al. speaks.
 """
 
@@ -17,9 +18,10 @@ from .neural_api import NEURAL_API
 from .openerf import OPENERF
 from .protocol import Protocol
 from .replknet import REPLKNET
+from .vmamba import VMAMBA
 
 PROTOCOLS: dict[str, Protocol[Any]] = {
-    protocol.name: protocol for protocol in (LUO2016, REPLKNET, OPENERF, NEURAL_API, ENERGY)
+    protocol.name: protocol for protocol in (LUO2016, REPLKNET, OPENERF, NEURAL_API, VMAMBA, ENERGY)
 }
 
-__all__ = ["ENERGY", "LUO2016", "NEURAL_API", "OPENERF", "PROTOCOLS", "REPLKNET", "Protocol"]
+__all__ = ["ENERGY", "LUO2016", "NEURAL_API", "OPENERF", "PROTOCOLS", "REPLKNET", "VMAMBA", "Protocol"]

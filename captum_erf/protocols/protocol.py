@@ -13,11 +13,13 @@ from torch.nn import Module
 
 from ..attribution import EffectiveReceptiveField
 from ..erfmap import ERFMap
+from ..measurement.recipe import DEFAULTS
 from ..names import plain
 from ..text import times
 from .draws import aggregate_draws
 
 WIDTH = 20  # of the labels in reports
+UNTOUCHED = ("neuron_selector", "normalize")  # settings that no tool has
 
 
 @dataclass(frozen=True, repr=False)
@@ -147,7 +149,7 @@ class Protocol(Generic[R]):
             ValueError: An option is one that the protocol fixes.
             TypeError: ``erf`` is neither of the two.
         """
-        fixed = {*self.settings, "neuron_selector", *(("position",) if self.central else ())}
+        fixed = {*self.settings, *UNTOUCHED, *(("position",) if self.central else ())}
         for option in sorted(fixed & options.keys()):
             raise ValueError(
                 f"{self.name} fixes {option}; drop {option}=, or call erf.aggregate, which leaves it open."
@@ -177,8 +179,8 @@ class Protocol(Generic[R]):
         Raises:
             ValueError: The field was measured otherwise.
         """
-        recipe = {"channel": None, "magnitude": "abs", "neuron_selector": None} | field.recipe
-        for key, wanted in {**self.settings, "neuron_selector": None}.items():
+        recipe = DEFAULTS | field.recipe
+        for key, wanted in {**self.settings, **{key: DEFAULTS[key] for key in UNTOUCHED}}.items():
             if recipe[key] != plain(wanted):
                 raise ValueError(
                     f"{self.name} needs {key} {plain(wanted)!r}, this field was measured with {recipe[key]!r}; measure "

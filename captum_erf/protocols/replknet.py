@@ -28,12 +28,17 @@ def relu_sum(values: Tensor) -> Tensor:
 
 
 def log_square(values: FloatArray, share: float) -> tuple[int, float] | tuple[None, None]:
-    """Side of the square around ``(H // 2, W // 2)`` that holds more than a share of log10(A + 1), and its area.
+    """Side of the square around ``(H // 2, W // 2)`` that holds more than a share of log10(A + 1), and its area."""
+    return square_around_middle(np.log1p(values), share)
+
+
+def square_around_middle(values: FloatArray, share: float) -> tuple[int, float] | tuple[None, None]:
+    """Side of the square around ``(H // 2, W // 2)`` that holds more than a share of a map, and its area.
 
     It is the smallest square of side 3, 5, ...; the area is over that of the input. As in the tool, a square reaches
     less than ``H // 2`` pixels from its centre; None where none of these holds as much.
     """
-    curve = summaries.stepped_radius_mass(np.log1p(values), [length // 2 for length in values.shape])
+    curve = summaries.stepped_radius_mass(values, [length // 2 for length in values.shape])
     for radius, mass in zip(curve.radii, curve.mass, strict=True):
         if 1 <= radius < min(values.shape) // 2 and mass > share:
             side = 2 * int(radius) + 1

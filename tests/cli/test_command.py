@@ -113,6 +113,14 @@ def test_target_error_stops_early_and_says_so(capsys):
     assert re.search(r"Target error 0\.9 reached: \S+ after 24 of 64 samples\.", capsys.readouterr().out)
 
 
+def test_normalize_lets_every_sample_weigh_the_same(tmp_path, capsys):
+    assert cli.main([*NET, "--normalize", "--num-samples", "5", "--output", "out"]) == 0
+    for field in map(ERFMap.load, tmp_path.glob("out/*.npz")):
+        assert field.recipe["normalize"] is True
+        assert field.values.sum() == pytest.approx(1)
+        assert "each sample over its own sum" in str(field)
+
+
 def test_protocol_reports_the_other_tools_numbers(tmp_path, capsys):
     assert cli.main([*NET, "--protocol", "replknet", "--seed", "1", "--num-samples", "4", "--output", "out"]) == 0
     printed = capsys.readouterr().out

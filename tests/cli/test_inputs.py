@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from captum_erf import ERFMap, cli
+from captum_erf import ERFMap, cli, protocols
+from captum_erf.cli import options
 from captum_erf.images import photograph
 
 pytest.importorskip("torchvision")
@@ -98,6 +99,10 @@ def test_target_error_is_held_back_by_a_least_number_of_samples():
     assert measured([*arguments, "--min-samples", "40"], "4").num_samples == 40
 
 
+def test_the_command_knows_every_protocol():
+    assert tuple(protocols.PROTOCOLS) == options.PROTOCOLS
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -105,7 +110,7 @@ def test_target_error_is_held_back_by_a_least_number_of_samples():
         ["./cli_models.py:other(4)", "--size", "16,20", "--position", "corner", "--no-window", "--layers", "0", "2"],
         ["cli_models:tokens", "--size", "16", "--layout", "tokens", "--layers", "1"],
         ["cli_models:volumes", "--shape", "1,4,6,8", "--protocol", "ENERGY"],
-        ["cli_models:net", "--size", "16", "--weights", "none,trained.pt", "--seed", "3"],
+        ["cli_models:net", "--size", "16", "--weights", "none,trained.pt", "--seed", "3", "--normalize"],
         ["cli_models:Wrapper", "--size", "8", "--data", "pictures", "--crop", "center"],
     ],
     ids=["random signs", "file", "tokens", "volumes", "weights", "wrapper"],

@@ -81,6 +81,10 @@ USAGE = {
     "volumes without a shape": (["cli_models:volumes"], "takes volumes of 1 channel; say how large: --shape C,D,H,W"),
     "protocol and channel": ([*NET, "--protocol", "NEURAL_API", "--channel", "1"], "NEURAL_API fixes the channel"),
     "protocol and position": ([*NET, "--protocol", "OPENERF", "--position", "edge"], "OPENERF fixes the position"),
+    "protocol and normalize": (
+        [*NET, "--protocol", "LUO2016", "--normalize"],
+        "LUO2016 takes the mean of the sample maps",
+    ),
     "resume into nowhere": ([*NET, "--resume", "nowhere/run.pt"], "no folder nowhere to write"),
     "resume from a model": ([*NET, "--resume", "cli_models.py"], "cli_models.py is no file that --resume wrote"),
 }

@@ -295,13 +295,39 @@ def test_a_field_that_covers_most_of_the_input_uses_the_whole():
     assert auto.recipe["route"] == "whole input: the field covers most of the input"
 
 
-def test_additional_arguments_use_the_whole_input():
-    class Scaled(Net):
-        def forward(self, images, factor):
-            return super().forward(images * factor)
+class Scaled(Net):
+    def forward(self, images, factor, is_on=True):
+        return super().forward(images * factor if is_on else images)
 
-    auto, _ = both(Scaled(nn.Identity()), "last", torch.randn(2, 3, 32, 32), additional_forward_args=2.0)
-    assert auto.recipe["route"] == "whole input: the network takes additional arguments"
+
+@pytest.mark.parametrize(
+    "arguments", [2.0, torch.tensor(2.0), (torch.full((1, 3, 1, 1), 2.0), True)], ids=["number", "step", "flag"]
+)
+def test_additional_arguments_for_the_whole_batch_leave_the_window(arguments):
+    auto, _ = both(Scaled(nn.Identity()), "last", torch.randn(2, 3, 32, 32), additional_forward_args=arguments)
+    assert auto.recipe["route"].startswith("window (")
+
+
+def test_positions_share_a_window_pass_with_additional_arguments():
+    erf = EffectiveReceptiveField(Scaled(nn.Identity()), "last")
+    settings = {"positions": ["center", (8, 8)], "additional_forward_args": (torch.full((1, 3, 1, 1), 2.0),)}
+    images = torch.randn(2, 3, 32, 32)
+    for part, whole in zip(erf.sweep([images], **settings), erf.sweep([images], **settings, window=False), strict=True):
+        assert part.recipe["route"].startswith("window (")
+        torch.testing.assert_close(part.values, whole.values)
+
+
+@pytest.mark.parametrize("arguments", [torch.ones(2, 1, 1, 1), torch.rand(2, 3, 32, 32)], ids=["steps", "images"])
+def test_additional_arguments_by_sample_use_the_whole_input(arguments):
+    auto, _ = both(Scaled(nn.Identity()), "last", torch.randn(2, 3, 32, 32), additional_forward_args=arguments)
+    assert auto.recipe["route"].startswith("whole input: the network takes additional arguments that hold one entry")
+
+
+def test_an_additional_argument_over_the_input_uses_the_whole_input():
+    """It cannot be cut with it."""
+    mask = torch.rand(1, 1, 32, 32)
+    auto, _ = both(Scaled(nn.Identity()), "last", torch.randn(2, 3, 32, 32), additional_forward_args=mask)
+    assert auto.recipe["route"].startswith("whole input: ")
 
 
 def test_several_inputs_use_the_whole_input():

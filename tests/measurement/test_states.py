@@ -302,6 +302,36 @@ def test_a_state_of_another_captum_erf_and_torch_goes_on():
     assert_same(accumulator.compute()[0], accumulated([IMAGES]).compute()[0])
 
 
+SETTINGS = ["call", "layout", "normalize", "magnitude", "get_groups", "input_index", "eval_mode", "nonfinite"]
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_state_from_before_a_setting_goes_on_with_its_default(setting):
+    state = accumulated([IMAGES[:9]]).state_dict()
+    recipe = json.loads(state["header"])["recipe"]
+    del recipe[setting]
+    accumulator = ERF.accumulator()
+    accumulator.load_state_dict(header(recipe=recipe)(state))
+    accumulator.update(IMAGES[9:])
+    assert_same(accumulator.compute()[0], accumulated([IMAGES]).compute()[0])
+    assert setting in accumulator.compute()[0].recipe
+
+
+def test_a_state_from_before_a_setting_does_not_go_on_with_another():
+    state = accumulated([IMAGES[:9]]).state_dict()
+    recipe = json.loads(state["header"])["recipe"]
+    del recipe["normalize"]
+    with pytest.raises(ValueError, match="normalize is True here and False there"):
+        ERF.accumulator(normalize=True).load_state_dict(header(recipe=recipe)(state))
+
+
+def test_a_state_with_a_setting_that_is_not_known_yet_is_refused():
+    state = accumulated([IMAGES[:9]]).state_dict()
+    recipe = json.loads(state["header"])["recipe"] | {"sharpen": 2}
+    with pytest.raises(ValueError, match="sharpen is None here and 2 there"):
+        ERF.accumulator().load_state_dict(header(recipe=recipe)(state))
+
+
 def test_state_of_another_version_is_refused():
     accumulator = accumulated([IMAGES[:5]])
     before = snapshot(accumulator)

