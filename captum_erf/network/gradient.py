@@ -59,17 +59,11 @@ def _leaf(item: Any) -> Any:
     return item.detach().requires_grad_()
 
 
-<<<<<<< HEAD
 def _scalars(network: Network, place: int, reader: Reader, output: Any, batch: Batch, samples: int) -> Tensor:
     """Of the first samples of the batch; the others are copies."""
-    if isinstance(reader, Selected):
-        return reader(contiguous(output))[:samples]
-=======
-def _scalars(network: Network, place: int, reader: Reader, output: Any, batch: Batch) -> Tensor:
->>>>>>> axes
     name = network.layers[place].name
     if isinstance(reader, Selected):
-        scalars = reader(contiguous(output))
+        scalars = reader(contiguous(output))[:samples]
         if scalars.is_complex():
             raise complex_units(name, "a callable neuron_selector that takes the real and the imaginary part")
         return scalars
