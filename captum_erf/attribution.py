@@ -138,8 +138,8 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         batch = Batch(given, as_arguments(additional_forward_args), index=None).differentiable().to(network.device)
         _warn_of_mixing(network)
         found: list[Any] = [None] * len(self._layers)
-        set_up(network, batch)
-        with gradients_enabled(), unchanged(network.modules, eval_mode=False, weights=False):
+        modules = set_up(network, batch)
+        with gradients_enabled(), unchanged(modules, eval_mode=False, weights=False):
             settled = self._settled(network, reader, batch)
             for place, _, gradients in unit_gradients(settled, [[reader]] * len(self._layers), batch):
                 shaped = tuple(

@@ -105,6 +105,6 @@ class Measurement:
 
         Without ``weights``, only those are compared that were seen to change.
         """
-        set_up(self.network, batch)
-        with gradients_enabled(), unchanged(self.network.modules, eval_mode=self.eval_mode, weights=weights):
+        modules = set_up(self.network, batch)
+        with gradients_enabled(), unchanged(modules, eval_mode=self.eval_mode, weights=weights):
             yield
