@@ -147,8 +147,8 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
             batch = batch.read_by(network.input_layout)
         _warn_of_mixing(network)
         found: list[Any] = [None] * len(self._layers)
-        set_up(network, batch)
-        with gradients_enabled(), unchanged(network.modules, eval_mode=False, weights=False):
+        modules = set_up(network, batch)
+        with gradients_enabled(), unchanged(modules, eval_mode=False, weights=False):
             settled = self._settled(network, reader, batch)
             for place, _, gradients in unit_gradients(settled, [[reader]] * len(self._layers), batch):
                 own = batch.in_own_order(gradients)

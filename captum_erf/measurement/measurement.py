@@ -122,7 +122,7 @@ class Measurement:
 
         Without ``weights``, only those are compared that were seen to change.
         """
-        set_up(self.network, batch)
-        guarded = unchanged(self.network.modules, eval_mode=self.eval_mode, weights=weights)
+        modules = set_up(self.network, batch)
+        guarded = unchanged(modules, eval_mode=self.eval_mode, weights=weights)
         with gradients_enabled(), guarded, seeded(self.generator, batch.measured.device):
             yield

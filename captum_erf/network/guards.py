@@ -110,8 +110,7 @@ def aside(network: Network, batch: Batch) -> Iterator[None]:
         >>> network.forward_func.training
         True
     """
-    set_up(network, batch)
-    with unchanged(network.modules, eval_mode=True), quiet(batch.measured.device):
+    with unchanged(set_up(network, batch), eval_mode=True), quiet(batch.measured.device):
         yield
 
 
@@ -170,13 +169,13 @@ def seeded(generator: torch.Generator | None, device: torch.device) -> Iterator[
         yield
 
 
-def set_up(network: Network, batch: Batch) -> None:
+def set_up(network: Network, batch: Batch) -> list[Module]:
     """
     Lets a network that was never run here set itself up: one undisturbed pass over one sample, before anything is
     remembered of it.
 
     Where the pass adds children, weights, buffers or hooks, all that it has set up stays. Else, and where it fails,
-    all goes; the passes that follow put back what each of them sets up.
+    all goes; the passes that follow put back what each of them sets up. Returns the network's modules from then on.
 
     Examples::
 
@@ -187,7 +186,7 @@ def set_up(network: Network, batch: Batch) -> None:
         ...             self.norm = nn.Identity()
         ...         return self.norm(x)
         >>> model = Lazy()
-        >>> set_up(Network.of(model, [""]), Batch((torch.ones(1, 1, 4),)))
+        >>> modules = set_up(Network.of(model, [""]), Batch((torch.ones(1, 1, 4),)))
         >>> model
         Lazy(
           (norm): Identity()
@@ -195,7 +194,7 @@ def set_up(network: Network, batch: Batch) -> None:
     """
     modules = network.modules
     if all(module in _set_up for module in modules):
-        return
+        return modules
     flags = [module for module in modules if module.training]
     structure, values = Structure(modules), Values(all_tensors(modules))
     has_grown = False
@@ -212,7 +211,9 @@ def set_up(network: Network, batch: Batch) -> None:
         if not has_grown:
             structure.restore()
             values.restore()
-    _set_up.update(network.modules)
+    modules = network.modules
+    _set_up.update(modules)
+    return modules
 
 
 def _finite(item: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -66,7 +66,8 @@ class Network:
     @property
     def device(self) -> torch.device | None:
         """The device of the first parameter or buffer, None where there is none."""
-        return next((tensor.device for module in self.modules for tensor in _tensors(module)), None)
+        own = self.forward_func.modules() if isinstance(self.forward_func, Module) else ()
+        return _device(own) or _device(self.modules)
 
     def settings(self) -> tuple[Any, ...]:
         """What differs after a module or one of its settings has been changed."""
@@ -84,6 +85,10 @@ class Network:
         """Names of the kinds of normalisation that would mix the samples of a batch as they stand."""
         norms = [module for module in self.modules if isinstance(module, BATCH_NORMS)]
         return sorted({type(norm).__name__ for norm in norms if norm.training or norm.running_mean is None})
+
+
+def _device(modules: Iterable[Module]) -> torch.device | None:
+    return next((tensor.device for module in modules for tensor in _tensors(module)), None)
 
 
 def _tensors(module: Module) -> list[torch.Tensor]:

@@ -20,6 +20,7 @@ DEPTH = 4  # of containers, functions and objects within each other
 LENGTH = 1000  # entries of a container that are looked at
 OPAQUE = (str, bytes, int, float, complex, Tensor, type, ModuleType, type(None))
 CONTAINERS = (list, tuple, set, frozenset, dict)
+KEPT = (*CONTAINERS, FunctionType, MethodType, functools.partial)
 OWN = frozenset(vars(Module()))  # what every module holds
 
 
@@ -28,7 +29,8 @@ def reachable(things: Iterable[Any]) -> list[Module]:
     found: dict[Module, None] = {}
     seen: set[int] = set()
     for thing in things:
-        _collect(thing, found, seen, DEPTH)
+        if not isinstance(thing, OPAQUE):
+            _collect(thing, found, seen, DEPTH)
     return list(found)
 
 
@@ -41,17 +43,16 @@ def _collect(thing: Any, found: dict[Module, None], seen: set[int], depth: int) 
                     _collect(child, found, seen, DEPTH)
             for value in _kept(thing):
                 _collect(value, found, seen, DEPTH - 1)
-    elif depth > 0 and not isinstance(thing, OPAQUE) and id(thing) not in seen:
+    elif depth > 0 and id(thing) not in seen:
         seen.add(id(thing))
         for value in islice(_shown(thing), LENGTH):
-            _collect(value, found, seen, depth - 1)
+            if not isinstance(value, OPAQUE):
+                _collect(value, found, seen, depth - 1)
 
 
 def _kept(module: Module) -> list[Any]:
     """What a module keeps beside its children and could run; its objects may lead anywhere."""
-    kept = vars(module)
-    kinds = (*CONTAINERS, FunctionType, MethodType, functools.partial)
-    return [kept[name] for name in kept.keys() - OWN if isinstance(kept[name], kinds)]
+    return [value for name, value in vars(module).items() if name not in OWN and isinstance(value, KEPT)]
 
 
 def _shown(thing: Any) -> Iterable[Any]:

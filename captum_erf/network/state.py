@@ -50,6 +50,7 @@ class Structure:
         self._holders = [vars(module) for module in modules if not isinstance(module, torch.jit.ScriptModule)]
         self._needs = [(weight, weight.requires_grad) for weight in parameters(modules)]
         self._kept: list[tuple[Any, Any]] = []
+        self._empty: list[Any] = []
         seen: set[int] = set()
         for holder in self._holders:
             self._keep(holder, DEPTH, seen)
@@ -58,11 +59,15 @@ class Structure:
         if id(held) in seen:
             return
         seen.add(id(held))
-        self._kept.append((held, copy.copy(held) if held else NOTHING))
+        self._kept.append((held, copy.copy(held)))
         if depth and len(held) <= LENGTH:
             for item in held.values() if isinstance(held, dict) else held:
-                if isinstance(item, (dict, list, set, deque)):
+                if not isinstance(item, (dict, list, set, deque)):
+                    continue
+                if item:
                     self._keep(item, depth - 1, seen)
+                else:
+                    self._empty.append(item)
 
     def has_grown(self) -> bool:
         """Whether modules have been given other children, weights, buffers or hooks than they had."""
@@ -78,6 +83,8 @@ class Structure:
         for weight, needed in self._needs:
             if weight.requires_grad != needed:
                 weight.requires_grad_(needed)
+        for held in filter(None, self._empty):
+            held.clear()
 
 
 def _is_table(name: str, held: Any) -> bool:

@@ -240,12 +240,12 @@ def finite_samples(maps: Tensor) -> Tensor:
 
 def fingerprints(samples: Tensor) -> Tensor:
     """A number for each sample of ``(N, ...)``, ``(N,)``, the same wherever and whenever it is computed."""
-    return torch.stack([_fingerprint(sample) for sample in samples.detach()]).cpu()
+    parts = torch.view_as_real(samples) if samples.is_complex() else samples
+    factors = torch.arange(parts[:1].numel(), device=parts.device) * MIXER | 1
+    return torch.stack([_fingerprint(part, factors) for part in parts.detach()]).cpu()
 
 
-def _fingerprint(sample: Tensor) -> Tensor:
-    parts = torch.view_as_real(sample) if sample.is_complex() else sample
-    whole = {2: torch.int16, 4: torch.int32, 8: torch.int64}[parts.element_size()]
-    bits = parts.contiguous().flatten().view(whole).to(torch.int64)
-    mixed = (bits * (torch.arange(len(bits), device=bits.device) * MIXER | 1)).sum()
+def _fingerprint(part: Tensor, factors: Tensor) -> Tensor:
+    whole = {2: torch.int16, 4: torch.int32, 8: torch.int64}[part.element_size()]
+    mixed = (part.contiguous().flatten().view(whole) * factors).sum()
     return (mixed ^ (mixed >> 29)) * MIXER | 1
