@@ -175,17 +175,15 @@ class ERFAccumulator:
             _check_headers(filled[0], header)
         self._open(*_units(filled[0]))
         self._routes = reduce(join_routes, [header["routes"] for header in headers])
-        rank = distributed.rank_in(process_group)
-        before = sum(header["numbering"]["numbered"] for header in headers[:rank])
+        self._numbering = Numbering(self.measurement.groups)
+        moves = [self._numbering.append(header["numbering"]) for header in headers]
+        move = moves[distributed.rank_in(process_group)]
         for entry in self._entries:
             entry.sums.spread_over(self._size())
         self._entries = [
-            replace(entry, sums=distributed.add_up(entry.sums.numbered_from(before), process_group))
+            replace(entry, sums=distributed.add_up(entry.sums.numbered_from(move), process_group))
             for entry in self._entries
         ]
-        self._numbering = Numbering(self.measurement.groups)
-        for header in headers:
-            self._numbering.append(header["numbering"])
         self._num_seen = sum(header["num_seen"] for header in headers)
 
     def compute(self, *, skip_dead: bool = False) -> list[ERFMap]:
@@ -310,9 +308,9 @@ class ERFAccumulator:
             return
         self._open(*_units(header))
         self._routes = join_routes(self._routes, header["routes"])
+        move = self._numbering.append(header["numbering"])
         for entry, other in zip(self._entries, sums, strict=True):
-            entry.sums.merge(other.numbered_from(self._numbering.numbered))
-        self._numbering.append(header["numbering"])
+            entry.sums.merge(other.numbered_from(move))
         self._num_seen += header["num_seen"]
 
     def _open(self, units: list[tuple[str, TheoreticalReceptiveField | None]], shape: tuple[int, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -46,10 +47,28 @@ class Numbering:
                 self.numbered += 1
         return torch.tensor([self.images[name] for name in names], dtype=torch.int64) % self.groups
 
-    def append(self, other: dict[str, Any]) -> None:
-        """Goes on with the numbers of another one's header, as if its samples came after these."""
-        self.images = {name: self.numbered + number for name, number in other["images"].items()} | self.images
-        self.numbered += other["numbered"]
+    def append(self, other: dict[str, Any]) -> int:
+        """
+        Goes on with the numbers of another one's header, moved on by the number that is returned.
+
+        It is as if the other's samples came after these. An image that both have seen keeps its group where there is
+        a move that lets all such images keep theirs, as there is for two that see the same images in the same order;
+        otherwise a warning says that errors are too small.
+        """
+        images = other["images"]
+        moves = {(self.images[name] - images[name]) % self.groups for name in images.keys() & self.images.keys()}
+        move = self.numbered
+        if len(moves) == 1:
+            move -= (self.numbered - moves.pop()) % self.groups
+        elif moves:
+            warnings.warn(
+                "Crops of one image were summed up apart and stand in several groups, so that standard errors may be "
+                "too small. Let each accumulator or rank see all crops of its images.",
+                stacklevel=4,
+            )
+        self.images = {name: move + number for name, number in images.items()} | self.images
+        self.numbered = max(self.numbered, move + other["numbered"])
+        return move
 
     @property
     def header(self) -> dict[str, Any]:

@@ -146,6 +146,36 @@ def test_merge_of_another_measurement_is_refused(name):
     assert snapshot(other) == others
 
 
+def of_images(batches, groups=10):
+    """An accumulator of samples with the names of their images."""
+    return accumulated(batches, get_groups=lambda batch: batch[1], groups=groups)
+
+
+@pytest.mark.parametrize(
+    ("names", "cut"),
+    [("aabbccddeeff", 6), ("aabbccddeeff", 5), ("abcdefabcdef", 6), ("aabbccddccdd", 8), ("aaaaaaaaaaaa", 3)],
+    ids=["apart", "within an image", "the same images again", "some of them again", "one image"],
+)
+@pytest.mark.parametrize("groups", [10, 4])
+def test_crops_of_an_image_share_a_group_however_they_are_spread(names, cut, groups):
+    first, second = ((IMAGES[:cut], names[:cut]), (IMAGES[cut:12], names[cut:]))
+    merged, whole = of_images([first], groups), of_images([first, second], groups)
+    merged.merge(of_images([second], groups))
+    for accumulator in (merged, whole):
+        accumulator.update((IMAGES[12:15], "xyx"))
+    (field,), (expected,) = merged.compute(), whole.compute()
+    assert sorted(field.groups.counts) == sorted(expected.groups.counts)
+    assert field.recipe["num_images"] == expected.recipe["num_images"]
+    assert field.estimate(ERFMap.effective_pixels) == pytest.approx(expected.estimate(ERFMap.effective_pixels))
+
+
+def test_images_that_no_numbering_brings_together_are_told_of():
+    first, second = of_images([(IMAGES[:4], "abcd")]), of_images([(IMAGES[4:8], "dcba")])
+    with pytest.warns(UserWarning, match="Crops of one image were summed up apart"):
+        first.merge(second)
+    assert first.compute()[0].recipe["num_images"] == 4
+
+
 def test_merge_takes_accumulators_only():
     with pytest.raises(TypeError, match="merge takes an ERFAccumulator, got a dict"):
         accumulated([]).merge(accumulated([IMAGES]).state_dict())
