@@ -138,8 +138,8 @@ write_table(differences, options.output / "differences.csv")
 # %%
 caption = (
     f"Centre unit of each network's last layer with a grid, sum over its channels. Mean |dy/dx| over {len(crops)} "
-    f"crops of {len(FILES)} photographs, 224 x 224; each map over its own maximum, on a square-root scale. Beneath: sides in "
-    "px of the boxes that hold 50 % and 90 % of the map, ± one standard error over photographs."
+    f"crops of {len(FILES)} photographs, 224 x 224; each map over its own maximum, on a square-root scale. Beneath: "
+    "sides in px of the boxes that hold 50 % and 90 % of the map, ± one standard error over photographs."
 )
 figure = plot_models(rows, title="Effective receptive fields of the last layers' centre units", caption=caption)
 figure.savefig(options.output / "compare_models.png", dpi=200)
