@@ -139,7 +139,19 @@ write_table(differences, options.output / "differences.csv")
 caption = (
     f"Centre unit of each network's last layer with a grid, sum over its channels. Mean |dy/dx| over {len(crops)} "
     f"crops of {len(FILES)} photographs, 224 x 224; each map over its own maximum, on a square-root scale. Beneath: "
-    "sides in px of the boxes that hold 50 % and 90 % of the map, ± one standard error over photographs."
+    "sides in px of the boxes that hold 50 % and 90 % of the map, ± one standard error over photographs. "
+    "Insets: small fields, enlarged."
 )
-figure = plot_models(rows, title="Effective receptive fields of the last layers' centre units", caption=caption)
-figure.savefig(options.output / "compare_models.png", dpi=200)
+one_row = {
+    f"{title}, {weights}": fields[title]
+    for title in rows["random"]
+    for weights, fields in rows.items()
+    if title in fields
+}
+figure = plot_models(
+    rows if options.weights else {"": one_row},
+    title="Effective receptive fields of the last layers' centre units",
+    caption=caption,
+    width=0.8 + 2.1 * (len(BACKBONES) + 1 if options.weights else len(one_row)),
+)
+figure.savefig(options.output / "compare_models.png", dpi=150)
