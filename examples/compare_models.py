@@ -12,8 +12,8 @@ That the trained network is really the trained one is checked first: it has to f
 cup of coffee in another.
 
 Measured: training widens EfficientNet-Lite0's box with half of the map from 114.4 ± 0.3 to 126.9 ± 1.2 px, by 12.5 ±
-1.5 px, and that with 90 % by 23.4 ± 0.9 px. The random transformer sees its own patch on a faint plateau, so that its box
-with half of the map is uncertain: 69 ± 17 px.
+1.5 px, and that with 90 % by 23.4 ± 0.9 px. The random transformer sees its own patch on a faint plateau, so that its
+box with half of the map is uncertain: 69 ± 17 px.
 
     pip install -e ".[examples]" && python examples/compare_models.py
 """
