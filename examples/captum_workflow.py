@@ -12,8 +12,9 @@ photograph that matplotlib ships, 224 x 224; fields are means over 32 crops of i
 Published: nothing; Selvaraju et al. (ICCV 2017) upsample the cells. Measured with random weights: a cell of layer3 is
 drawn 16 px wide; half of what its unit weighs lies in 61 px, 90 % in 115 px, 7 cells. In layer2 it is 61 px for cells
 of 8 px, in layer4 189 px for 32 px. And the unit looks at the cell's upper left corner, not its middle: with strides
-and symmetric padding the units' centres are at multiples of the stride. A box's side moves in steps of 2 px, so that
-its standard error is 0 where no group of crops moves it by a step.
+and symmetric padding the units' centres are at multiples of the stride.
+
+The numbers above were measured with version 0.1, whose boxes were centred on the unit and moved in steps of 2 px.
 """
 
 # %%

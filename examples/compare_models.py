@@ -11,6 +11,10 @@ share drops out of the error.
 That the trained network is really the trained one is checked first: it has to find the cat in one photograph and the
 cup of coffee in another.
 
+Measured: training widens EfficientNet-Lite0's box with half of the map from 114.4 ± 0.3 to 126.9 ± 1.2 px, by 12.5 ±
+1.5 px, and that with 90 % by 23.4 ± 0.9 px. The random transformer sees its own patch on a faint plateau, so that its
+box with half of the map is uncertain: 69 ± 17 px.
+
     pip install -e ".[examples]" && python examples/compare_models.py
 """
 
@@ -95,6 +99,7 @@ rows: dict[str, dict[str, ERFMap]] = {}
 for weights, title, model, layer, layout in networks():
     erf = EffectiveReceptiveField(model, layer, layout=layout)
     field = erf.aggregate(loader, get_groups=lambda batch: batch[1].tolist())
+    field.save(options.output / f"{title.replace('/', '-')}-{weights}.npz", overwrite=True)
     rows.setdefault(weights, {})[title] = field
 
 
@@ -135,5 +140,22 @@ differences = [
 write_table(differences, options.output / "differences.csv")
 
 # %%
-figure = plot_models(rows, title="Effective receptive fields of the last layers' centre units")
-figure.savefig(options.output / "compare_models.png", dpi=200)
+caption = (
+    f"Centre unit of each network's last layer with a grid, sum over its channels. Mean |dy/dx| over {len(crops)} "
+    f"crops of {len(FILES)} photographs, 224 x 224; each map over its own maximum, on a square-root scale. Beneath: "
+    "sides in px of the boxes that hold 50 % and 90 % of the map, ± one standard error over photographs. "
+    "Insets: small fields, enlarged."
+)
+one_row = {
+    f"{title}, {weights}": fields[title]
+    for title in rows["random"]
+    for weights, fields in rows.items()
+    if title in fields
+}
+figure = plot_models(
+    rows if options.weights else {"": one_row},
+    title="Effective receptive fields of the last layers' centre units",
+    caption=caption,
+    width=0.8 + 2.1 * (len(BACKBONES) + 1 if options.weights else len(one_row)),
+)
+figure.savefig(options.output / "compare_models.png", dpi=150)

@@ -13,6 +13,8 @@ Slope of size: published 0.56, in the limit 0.5; measured 0.481 (uniform), 0.532
 (random + ReLU). Slope of size over theoretical field: published -0.43, in the limit -0.5; measured -0.480, -0.429 ±
 0.007 and -0.428 ± 0.009. The two differ by the slope of the theoretical field, 2 n + 1, which is 0.96 over these
 depths.
+
+The numbers above were measured with version 0.1, whose boxes were centred on the unit and moved in steps of 2 px.
 """
 
 # %%

@@ -21,6 +21,8 @@ Measured: uniform maps equal theory.uniform_stack to 3e-9, R^2 0.9995 to 1.0000 
 Random weights: R^2 0.991 to 0.997, beta 2.16 to 2.07. With ReLU: R^2 0.988 to 0.994, beta 2.01 to 2.12. 20 layers
 with ReLU, Tanh, Sigmoid: R^2 0.991, 0.996, 0.996, beta 2.18, 2.08, 2.11. From 10 layers on all widths are within 3 %
 of sigma_theory. ReLU comes as near to a Gaussian as linear layers once weights and inputs are drawn 200 times.
+
+The numbers above were measured with version 0.1, whose boxes were centred on the unit and moved in steps of 2 px.
 """
 
 # %%

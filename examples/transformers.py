@@ -20,6 +20,8 @@ transformers see further: 9.3 % of the input for ResNet-50, 28.1 for Swin-T, 98.
 effective pixels of the last stage on 224 x 224 the order is another: ResNet-50 30,760 ± 210, Swin-T 3,360 ± 200,
 ViT-B/16 1,069 ± 42, ConvNeXt-T 993 ± 4. ViT's field is its own patch on a faint plateau all over the image: half of its
 map lies in 44 ± 10 px, 90 % in 202 px.
+
+The numbers above were measured with version 0.1, whose boxes were centred on the unit and moved in steps of 2 px.
 """
 
 # %%

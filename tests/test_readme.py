@@ -15,7 +15,8 @@ def test_python_code_runs(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     names = {}
-    exec(block, names)
+    for _ in range(2):  # as a notebook's cell is run again
+        exec(block, names)
     assert names["attributions"].shape == names["images"].shape
     value, error = names["pixels"]
     assert value > 2 * error > 0
