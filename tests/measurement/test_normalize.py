@@ -34,7 +34,11 @@ def erf(convnet):
 
 
 @pytest.mark.parametrize("window", ["auto", False])
-@pytest.mark.parametrize("magnitude", ["abs", "square", "positive", lambda g: g.abs().amax(1)], ids=str)
+@pytest.mark.parametrize(
+    "magnitude",
+    ["abs", "square", "positive", lambda g: g.abs().amax(1)],
+    ids=lambda item: item if isinstance(item, str) else "callable" if callable(item) else str(item),
+)
 def test_is_the_mean_of_maps_over_their_sums(erf, magnitude, window):
     formulas = {"abs": lambda g: g.abs().sum(1), "square": lambda g: (g**2).sum(1)}
     formulas["positive"] = lambda g: g.clamp(min=0).sum(1)
