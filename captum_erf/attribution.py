@@ -199,7 +199,8 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
             get_inputs (Callable, optional): Takes the inputs, a tensor or a tuple of tensors, from the batch.
             get_groups (Callable, optional): Names, for each sample of a batch, what is independent: crops of one
                 photograph are not, so name the photograph. Samples of one name share a group of the jackknife, and
-                standard errors are over names.
+                standard errors are over names. Where accumulators or ranks see crops of the same images, these keep
+                one group if a numbering allows it; a warning says where none does.
             input_index (int): Which of several inputs the map is of.
             max_samples (int, optional): Stop after this many samples; of several ranks each takes its equal part.
             target_error (float, optional): Stop once the relative standard error of ``diameter(0.5)`` is at or below

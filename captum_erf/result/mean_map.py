@@ -142,6 +142,9 @@ class MeanMap:
         r"""
         How far the map reaches back and ahead on each axis, see :func:`summaries.extent`.
 
+        The ends of an interval may jump from one pixel's face to another between samples, which no standard error
+        shows: believe the error of its length alone.
+
         Args:
             share (float): Share of the map along the axis, above 0 and up to 1.
             spacing (float or sequence of float, optional): Length of a pixel, per axis, such as 0.7 for mm.

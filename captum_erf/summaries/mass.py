@@ -228,6 +228,9 @@ def extent(values: ArrayLike, share: float) -> list[Interval]:
     """
     Gives, for each axis, the shortest interval that holds a share of the map, whatever lies along the other axes.
 
+    One of its ends lies on a pixel's face, and may jump to another face where the map changes a little; its length
+    does not jump.
+
     Args:
         values (array): Map with 1, 2 or 3 axes, no value below 0.
         share (float): Share of the map's sum, above 0 and up to 1.

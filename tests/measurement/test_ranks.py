@@ -17,13 +17,15 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+import captum_erf
 from captum_erf import EffectiveReceptiveField, ERFMap
 from captum_erf.protocols import LUO2016
 
 RANKS = 2
 TIMEOUT = 120
 DEATH = 7
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+PACKAGE = str(Path(captum_erf.__file__).parents[1])  # the copy under test, in the processes of the job too
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": PACKAGE}
 EXAMPLE = Path(__file__).parents[2] / "examples" / "distributed.py"
 
 
@@ -52,6 +54,15 @@ def uneven(rank):
 
 def no_batch(rank):
     return make_erf().aggregate(batches(3, 4) if rank == 1 else [])
+
+
+NAMES = ("aab", "bc", "bc", "cd")
+
+
+def named_images(rank):
+    """Both ranks see crops of the images b and c."""
+    loader = list(zip(batches(3, 2, 2, 2), NAMES, strict=True))
+    return make_erf().aggregate(loader[:2] if rank == 0 else loader[2:], get_groups=lambda batch: batch[1])
 
 
 def all_empty(rank):
@@ -147,6 +158,7 @@ def one_dies(rank):
 SCENARIOS = [
     uneven,
     no_batch,
+    named_images,
     all_empty,
     one_raises,
     target_error,
@@ -225,6 +237,14 @@ def assert_same(field, expected):
 def test_every_rank_has_the_map_of_one_process(job, scenario, sizes):
     expected = make_erf().aggregate(batches(*sizes))
     for field in results(job, scenario):
+        assert_same(field, expected)
+
+
+def test_crops_of_an_image_share_a_group_on_whatever_rank(job):
+    loader = list(zip(batches(3, 2, 2, 2), NAMES, strict=True))
+    expected = make_erf().aggregate(loader, get_groups=lambda batch: batch[1])
+    for field in results(job, named_images):
+        assert field.recipe["num_images"] == 4
         assert_same(field, expected)
 
 
