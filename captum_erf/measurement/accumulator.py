@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import warnings
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
-
-import torch
 
 from ..erfmap import ERFMap
 from ..geometry.field import TheoreticalReceptiveField
@@ -21,13 +18,11 @@ from . import ranks as distributed
 from .measurement import Measurement
 from .numbering import Numbering, prints
 from .plan import Plan, make_plan
-from .recipe import check_same, describe, join_routes
+from .recipe import describe, join_routes
 from .rehearsal import WindowRefuted
 from .sample_maps import SampleMaps
 from .sharing import MANY
-
-STATE_VERSION = 3
-BY_GROUP = ("counts", "dead", "squares", "prints")  # what sums keep for each group, beside the maps
+from .states import BY_GROUP, STATE_VERSION, check_headers, read_state, units_of
 
 
 @dataclass(frozen=True)
@@ -172,8 +167,8 @@ class ERFAccumulator:
         if not filled:
             return
         for header in headers:
-            _check_headers(filled[0], header)
-        self._open(*_units(filled[0]))
+            check_headers(filled[0], header)
+        self._open(*units_of(filled[0]))
         self._routes = reduce(join_routes, [header["routes"] for header in headers])
         self._numbering = Numbering(self.measurement.groups)
         moves = [self._numbering.append(header["numbering"]) for header in headers]
@@ -245,7 +240,7 @@ class ERFAccumulator:
         Raises:
             ValueError: The state is damaged, foreign, or of another measurement or version; nothing is changed.
         """
-        header, sums = _read_state(state)
+        header, sums = read_state(state)
         fresh = ERFAccumulator(self.measurement)
         fresh._add(header, sums)
         fresh._num_batches = header["num_batches"]
@@ -303,10 +298,10 @@ class ERFAccumulator:
         return plain
 
     def _add(self, header: dict[str, Any], sums: list[GroupSums]) -> None:
-        _check_headers(self._header(), header)
+        check_headers(self._header(), header)
         if not sums:
             return
-        self._open(*_units(header))
+        self._open(*units_of(header))
         self._routes = join_routes(self._routes, header["routes"])
         move = self._numbering.append(header["numbering"])
         for entry, other in zip(self._entries, sums, strict=True):
@@ -373,54 +368,3 @@ class ERFAccumulator:
 
 def _is_power_of_two(number: int) -> bool:
     return number & (number - 1) == 0
-
-
-def _check_headers(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    """Refuses sums that do not belong together; a side without samples yet has no size and no units to compare."""
-    check_same({"version": ours["version"], **ours["recipe"]}, {"version": theirs["version"], **theirs["recipe"]})
-    if ours["entries"] and theirs["entries"]:
-        seen = ("input_shape", "theoretical receptive fields")
-        check_same(*(dict(zip(seen, (side["input_shape"], side["entries"]), strict=True)) for side in (ours, theirs)))
-
-
-def _units(header: dict[str, Any]) -> tuple[list[tuple[str, TheoreticalReceptiveField | None]], tuple[int, ...]]:
-    """The units of a header, and the shape of its inputs."""
-    read = TheoreticalReceptiveField.from_dict
-    entries = [(entry["layer"], entry["theoretical"] and read(entry["theoretical"])) for entry in header["entries"]]
-    return entries, tuple(header["input_shape"])
-
-
-def _read_state(state: dict[str, Any]) -> tuple[dict[str, Any], list[GroupSums]]:
-    """The header and the sums of a state; refuses one that is foreign or of another version."""
-    try:
-        header = json.loads(state["header"])
-        if header["version"] == 2:
-            header, state = _as_version_3(header, state)
-        version = header["version"]
-        columns = [state.get(key) for key in ("sums", *BY_GROUP, "offsets", "num_nonfinite")]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"This is no state of an ERFAccumulator: {error!r}.") from error
-    if version != STATE_VERSION:
-        raise ValueError(
-            f"The state has version {version!r}, this captum-erf reads versions 2 and {STATE_VERSION}; use the "
-            "captum-erf that wrote it, or measure again."
-        )
-    if None in columns:
-        raise ValueError("This is no state of an ERFAccumulator: parts of it are missing.")
-    return header, [
-        GroupSums(
-            sums.clone(),
-            *(counts.clone(), dead.clone(), squares.clone(), seen.clone()),
-            Region(tuple(offset), tuple(sums.shape[1:])),
-            nonfinite,
-        )
-        for sums, counts, dead, squares, seen, offset, nonfinite in zip(*columns, strict=True)
-    ]
-
-
-def _as_version_3(header: dict[str, Any], state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A state of version 2, which numbered samples alone and did not know them again."""
-    squares = [torch.full(counts.shape, math.nan, dtype=torch.float64) for counts in state["counts"]]
-    unknown = {"squares": squares, "prints": list(map(torch.zeros_like, state["counts"]))}
-    numbering = {"numbered": header["num_seen"], "images": {}}
-    return header | {"version": STATE_VERSION, "numbering": numbering}, state | unknown

@@ -71,6 +71,8 @@ class Plan:
         Raises:
             WindowRefuted: Hard decisions taken from the whole image have come out differently for this sample.
         """
+        if not self.alone:
+            return
         deciding = {unit for unit in self.alone if self.verdicts[unit].decides}
         differences = Rehearsal(self.measurement, usable_sample(batch)).refuted(self.alone, deciding)
         if differences:

@@ -167,7 +167,7 @@ def test_model_that_takes_no_images_says_so(model, message):
 
 
 def test_patterns_stand_for_the_layers_of_their_depth_in_the_networks_order():
-    model = without_weights("resnet18")
+    model = torchvision.models.resnet18()
     outputs = look(model, (3, 64, 64))
     assert wanted_layers(model, outputs, ["layer*"], None) == ["layer1", "layer2", "layer3", "layer4"]
     assert wanted_layers(model, outputs, ["layer4.*", "relu"], None) == ["layer4.0", "layer4.1", "relu"]

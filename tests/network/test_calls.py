@@ -156,12 +156,12 @@ def test_calls_are_counted_once_for_each_object_and_size(count_calls):
     calls = count_calls(model.head)
     for _ in range(3):
         erf.attribute(IMAGES)
-    assert len(calls) == 2, "one undisturbed, and one that counts"
+    assert len(calls) == 1
     erf.attribute(IMAGES[:, :, :16])
-    assert len(calls) == 3
+    assert len(calls) == 2
     model.relu.inplace = False
     erf.attribute(IMAGES)
-    assert len(calls) == 4
+    assert len(calls) == 3
 
 
 def test_what_fails_after_the_layer_does_not_matter():
