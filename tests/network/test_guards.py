@@ -133,6 +133,7 @@ def test_a_functional_dropout_that_never_stops_is_warned_of():
         def forward(self, images):
             return super().forward(nn.functional.dropout(images))
 
+    torch.manual_seed(0)
     with pytest.warns(UserWarning, match=r"runs dropout as in training.* a function is called with training=True"):
         EffectiveReceptiveField(Drops(nn.Conv2d(3, 2, 3)), "0").aggregate([IMAGES])
 
