@@ -3,36 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from gated import IMAGES, alive
 from numpy.testing import assert_allclose
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from captum_erf import EffectiveReceptiveField
-
-IMAGES = torch.randn(10, 3, 20, 20, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture
-def erf(convnet):
-    return EffectiveReceptiveField(convnet, "4")
-
-
-@pytest.fixture
-def sample_maps(erf):
-    """The definition: |dy/dx| of the centre unit, summed over input channels, for each sample by itself."""
-    return torch.stack([erf.attribute(image[None]).sum(1)[0] for image in IMAGES]).double().numpy()
-
-
-@pytest.fixture
-def gated():
-    """Sees nothing where its input is negative: a sample of negative values is dead."""
-    model = nn.Sequential(nn.ReLU(), nn.Conv2d(1, 1, 3, padding=1, bias=False))
-    nn.init.ones_(model[1].weight)
-    return EffectiveReceptiveField(model, "1")
-
-
-def alive(*signs, size=16):
-    return torch.tensor(signs, dtype=torch.float32).reshape(-1, 1, 1, 1).expand(-1, 1, size, size)
 
 
 def test_the_map_is_the_mean_over_samples(erf, sample_maps):
