@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import FloatArray, as_mass_map, as_position
+from .arrays import FloatArray, as_mass_map, as_position, margins
 from .cubes import Cubes
 from .growth import Boxes, Interval
 from .pinned import Balls, PinnedCubes
@@ -246,7 +246,4 @@ def extent(values: ArrayLike, share: float) -> list[Interval]:
         >>> extent([[1, 1, 1, 1], [0, 0, 0, 0]], 0.5)
         [(-0.25, 0.25), (0.5, 2.5)]
     """
-    weights = as_mass_map(values)
-    axes = range(weights.ndim)
-    margins = [weights.sum(tuple(other for other in axes if other != axis)) for axis in axes]
-    return [radius_mass(margin).box(share)[0] for margin in margins]
+    return [radius_mass(margin).box(share)[0] for margin in margins(as_mass_map(values))]
