@@ -227,8 +227,8 @@ def _gain(levels: Sequence[_Level], mean: FloatArray, widths: Sequence[float]) -
     lines = [
         np.exp(-0.5 * np.square(distance.ravel() / width)) for distance, width in zip(distances, widths, strict=True)
     ]
+    covariance = reduce(np.matmul, reversed(lines), level.values - level.values.mean())
     total, squares = (float(np.prod([np.sum(line**power) for line in lines])) for power in (1, 2))
-    covariance = reduce(np.matmul, reversed(lines), level.values) - total * level.values.mean()
     variance = squares - total**2 / level.values.size
     return float(np.prod(level.block) * covariance**2 / variance) if covariance > 0 and variance > 0 else 0.0
 
