@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.parallel import DataParallel
 
 from ..geometry.field import TheoreticalReceptiveField
 from ..geometry.nan_mode import safe_nan
@@ -26,7 +25,6 @@ from ..geometry.region import Region
 from ..geometry.windows import Window, field_ends, field_inside, find_window, larger_windows
 from ..network.batch import Batch
 from ..network.crops import Step, cropping
-from ..network.layers import unwrap
 from ..network.network import Network
 from ..network.passes import read
 from ..result.sums import finite_samples
@@ -217,7 +215,7 @@ class Rehearsal:
 
     def _cropped(self, unit: Unit, route: PyramidWindow, view: View | None) -> Verdict:
         """The route with crops on the way, where these hold and pay."""
-        if view is None or self._runs_in_parallel:
+        if view is None or self.measurement.network.is_parallel:
             return Verdict(route)
         costs = _costs(view, route.window.unit)
         if costs.share == 1 or not pays(costs.share, self.expected):
@@ -239,17 +237,12 @@ class Rehearsal:
         pyramid = proof.find()
         return None if pyramid is None else replace(route, pyramid=pyramid)
 
-    @property
-    def _runs_in_parallel(self) -> bool:
-        network = self.measurement.network
-        return network.device_ids is not None or isinstance(unwrap(network.forward_func), DataParallel)
-
     def _on_whole_inputs(self, reasons: Mapping[Unit, str], known: Mapping[Unit, Verdict]) -> dict[Unit, Verdict]:
         """Units on the whole input, with crops on the way where a pass of their own is worth it."""
         unknown = [unit for unit in reasons if unit not in known]
         plain = {unit: Verdict(WholeInput(reasons[unit])) for unit in unknown}
         able = [unit for unit in unknown if unit.theoretical is not None]
-        if not able or self._runs_in_parallel:
+        if not able or self.measurement.network.is_parallel:
             return plain
         if not pays(0.0, self.expected, PLANNING + WITNESSES):
             return {unit: replace(verdict, is_final=False) for unit, verdict in plain.items()}
