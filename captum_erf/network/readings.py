@@ -188,7 +188,7 @@ def _question_axes(network: Network, batch: Batch) -> None:
     channels are what they seem.
     """
     shape = tuple(batch.measured.shape)
-    if not network.input_layout.is_plain or batch.index is None or (len(shape) > 3 and shape[1] in (1, 3)):
+    if not network.input_layout.is_plain or batch.index is None or shape[1] == 1 or (len(shape) > 3 and shape[1] == 3):
         return
     spatial = range(2, len(shape))
     short = [axis for axis in spatial if shape[axis] in (1, 3)]
