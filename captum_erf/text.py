@@ -37,7 +37,7 @@ def sides(box: Box) -> list[int | str]:
 
 
 def box_size(box: Box, *, short: bool = False) -> str:
-    """A box's size as ``99 x 99``, ``about 99 x 99``, ``global`` and the like; short, equal sides once."""
+    """A box's size as ``99 x 99``, ``at least``, ``at most``, ``about`` it, or ``global``; short, equal sides once."""
     if all(box.global_axes):
         return "global"
     kinds = {"about ": box.is_estimated, "at least ": box.is_clipped, "at most ": box.is_bound}
