@@ -187,7 +187,7 @@ def _factory(wanted: Wanted, published: str | None) -> NamedModel:
         made = inner
         code += ".model"
     if not isinstance(made, nn.Module):
-        raise ValueError(f"{name} returned a {type(made).__name__}; expected a torch.nn.Module.")
+        raise ValueError(f"{name} returned something of type {type(made).__name__}; expected a torch.nn.Module.")
     return NamedModel(made, "as its code left them (seed {seed})", _own_code(wanted, code))
 
 
