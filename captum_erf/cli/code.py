@@ -9,7 +9,7 @@ from typing import Any
 from ..images import NUM_SAMPLES, Crops
 from ..network.layouts import channels_last, tokens
 from . import comparison
-from .page import AT_ONCE, MOST_SAMPLES, SHOWN, name_of
+from .page import MOST_SAMPLES, SHOWN, name_of
 from .plan import Case, Settings
 from .samples import Samples
 
@@ -86,7 +86,7 @@ def _units(options: argparse.Namespace, settings: Settings, case: Case) -> Itera
     """The units of the page, over the first samples and over each that is shown."""
     keywords = _keywords(settings, "grid")
     for place, number, groups in (("units", MOST_SAMPLES, None), ("alone", SHOWN, SHOWN)):
-        loader = _loader(f"samples, {number}", AT_ONCE)
+        loader = _loader(f"samples, {number}", options.batch_size)
         yield f"torch.manual_seed({options.seed})"
         yield f"{place}[{name_of(case)!r}] = {_call('erf.sweep', loader, **keywords, groups=groups)}"
 

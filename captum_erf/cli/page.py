@@ -17,7 +17,6 @@ from .samples import COLOURS, Samples, loader, numbers_of
 
 MOST_SAMPLES = 8  # that the units' mean maps are taken over
 SHOWN = 3  # images that lie beneath
-AT_ONCE = 1  # samples in a batch: all units of a layer are one batch already, and the bar moves with every sample
 
 
 def write_page(file: Path, *, options: argparse.Namespace, settings: Settings, measured: Sequence[Measured]) -> None:
@@ -28,9 +27,9 @@ def write_page(file: Path, *, options: argparse.Namespace, settings: Settings, m
     for found in measured:
         name, samples = name_of(found.case), found.samples
         torch.manual_seed(options.seed)
-        fields[name] = found.erf.sweep(loader(samples, AT_ONCE, MOST_SAMPLES), **keywords)
+        fields[name] = found.erf.sweep(loader(samples, options.batch_size, MOST_SAMPLES), **keywords)
         torch.manual_seed(options.seed)
-        alone[name] = found.erf.sweep(loader(samples, AT_ONCE, SHOWN), groups=SHOWN, **keywords)
+        alone[name] = found.erf.sweep(loader(samples, options.batch_size, SHOWN), groups=SHOWN, **keywords)
     visualization.write_page(file, fields, pictures(measured[0].samples), image_fields=alone, show_progress=True)
 
 
