@@ -85,11 +85,8 @@ def _measurement(options: argparse.Namespace, settings: Settings, case: Case, sa
 def _units(options: argparse.Namespace, settings: Settings, case: Case) -> Iterator[str]:
     """The units of the page, over the first samples and over each that is shown."""
     keywords = _keywords(settings, "grid")
-    for place, number, size, groups in (
-        ("units", MOST_SAMPLES, options.batch_size, None),
-        ("alone", SHOWN, SHOWN, SHOWN),
-    ):
-        loader = _loader(f"samples, {number}", size)
+    for place, number, groups in (("units", MOST_SAMPLES, None), ("alone", SHOWN, SHOWN)):
+        loader = _loader(f"samples, {number}", options.batch_size)
         yield f"torch.manual_seed({options.seed})"
         yield f"{place}[{name_of(case)!r}] = {_call('erf.sweep', loader, **keywords, groups=groups)}"
 

@@ -29,7 +29,7 @@ def write_page(file: Path, *, options: argparse.Namespace, settings: Settings, m
         torch.manual_seed(options.seed)
         fields[name] = found.erf.sweep(loader(samples, options.batch_size, MOST_SAMPLES), **keywords)
         torch.manual_seed(options.seed)
-        alone[name] = found.erf.sweep(loader(samples, SHOWN, SHOWN), groups=SHOWN, **keywords)
+        alone[name] = found.erf.sweep(loader(samples, options.batch_size, SHOWN), groups=SHOWN, **keywords)
     visualization.write_page(file, fields, pictures(measured[0].samples), image_fields=alone, show_progress=True)
 
 
