@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from .batch import Batch
+from .calls import known_calls, remember_calls
 from .gradient import unit_gradients
 from .guards import Unseen, aside, gradients_enabled
 from .layers import Layer
@@ -104,19 +105,24 @@ def settle(network: Network, batch: Batch, *, grids: bool = True) -> Settled:
         >>> settled.network.layers[0].call, settled.grids
         (1, [(5,)])
     """
-    recorder, unseen = Recorder(network, to_the_end=True), Unseen()
+    unseen = Unseen()
     with aside(network, batch):
+        calls = known_calls(network, batch)
+        network = network if calls is None else _counted(network, calls)
+        recorder = Recorder(network, to_the_end=calls is None)
         try:
             with unseen:
                 record(network, batch.sample(), recorder)
+            if calls is None:
+                remember_calls(network, batch, recorder.calls)
         except WrongInput:
             raise
         except Exception as error:
             if not all(recorder.calls):
                 error.add_note(_note(batch))
                 raise
-        layers = tuple(map(_settled, network.layers, recorder.calls))
-        network = replace(network, layers=layers, alone_as_two=unseen.normalises_samples)
+        network = network if calls is not None else _counted(network, recorder.calls)
+        network = replace(network, alone_as_two=unseen.normalises_samples)
         if not grids:
             return Settled(network, (), tuple(unseen.names))
         outputs = recorder.found() if len(recorder.outputs) == len(network.layers) else run(network, batch.sample())
@@ -149,6 +155,11 @@ def runs(network: Network, batch: Batch) -> bool:
     except Exception:
         return False
     return True
+
+
+def _counted(network: Network, counts: Sequence[int]) -> Network:
+    """The network with its layers' calls counted from the first."""
+    return replace(network, layers=tuple(map(_settled, network.layers, counts)))
 
 
 def _settled(layer: Layer, count: int) -> Layer:
