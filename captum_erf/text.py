@@ -17,6 +17,8 @@ class Box(Protocol):
     def is_clipped(self) -> bool: ...
     @property
     def is_estimated(self) -> bool: ...
+    @property
+    def is_bound(self) -> bool: ...
 
 
 def times(lengths: Iterable[float | str]) -> str:
@@ -35,10 +37,11 @@ def sides(box: Box) -> list[int | str]:
 
 
 def box_size(box: Box, *, short: bool = False) -> str:
-    """A box's size as ``99 x 99``, ``at least 99 x 99``, ``about 99 x 99`` or ``global``; short, equal sides once."""
+    """A box's size as ``99 x 99``, ``at least``, ``at most``, ``about`` it, or ``global``; short, equal sides once."""
     if all(box.global_axes):
         return "global"
-    certainty = "about " if box.is_estimated else "at least " if box.is_clipped else ""
+    kinds = {"about ": box.is_estimated, "at least ": box.is_clipped, "at most ": box.is_bound}
+    certainty = next((words for words, holds in kinds.items() if holds), "")
     return certainty + (merged if short else times)(sides(box))
 
 

@@ -53,16 +53,17 @@ def measure(options: argparse.Namespace, settings: Settings, case: Case, samples
         skip_dead=True,
         show_progress=True,
     )
-    return Measured(case, samples, erf, [_with_origin(field, case, samples) for field in fields])
+    origin: dict[str, Any] = {"model": case.wanted.name, "weights": case.found.weights, "images": samples.words}
+    if options.spacing is not None:
+        origin["spacing"] = str(options.spacing)
+    return Measured(case, samples, erf, [_with_origin(field, samples, origin) for field in fields])
 
 
-def _with_origin(field: ERFMap, case: Case, samples: Samples) -> ERFMap:
+def _with_origin(field: ERFMap, samples: Samples, origin: dict[str, Any]) -> ERFMap:
     """The map whose recipe tells of what network, weights and images it is, and over what its errors run."""
-    words: dict[str, Any] = {"model": case.wanted.name, "weights": case.found.weights, "images": samples.words}
     independent = independent_words(samples, field.num_samples)
-    if independent is not None:
-        words |= {"num_images": None, "error_over": independent}
-    return replace(field, recipe=field.recipe | words)
+    over = {} if independent is None else {"num_images": None, "error_over": independent}
+    return replace(field, recipe=field.recipe | origin | over)
 
 
 def _saved_run(

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from .. import visualization
 from ..erfmap import ERFMap
 from .measure import Measured
-from .plan import Settings
-from .resume import loader
-from .samples import numbers_of
+from .plan import Case, Settings
+from .samples import COLOURS, Samples, loader, numbers_of
 
 MOST_SAMPLES = 8  # that the units' mean maps are taken over
 SHOWN = 3  # images that lie beneath
@@ -23,14 +23,22 @@ def write_page(file: Path, *, options: argparse.Namespace, settings: Settings, m
     """Measures units all over the layers on the first samples, and writes the page."""
     fields: dict[str, list[ERFMap]] = {}
     alone: dict[str, list[ERFMap]] = {}
-    keywords = settings.keywords | {"positions": "grid", "get_groups": numbers_of}
+    keywords = settings.keywords | {"positions": "grid", "get_groups": numbers_of, "show_progress": True}
     for found in measured:
-        name = f"{found.case.wanted.short}, {found.case.label}"
+        name, samples = name_of(found.case), found.samples
         torch.manual_seed(options.seed)
-        few, shown = (range(min(number, len(found.samples))) for number in (MOST_SAMPLES, SHOWN))
-        batches = loader(found.samples, few, options.batch_size)
-        fields[name] = found.erf.sweep(batches, show_progress=True, **keywords)
-        alone[name] = found.erf.sweep(loader(found.samples, shown, SHOWN), groups=SHOWN, **keywords)
-    samples = measured[0].samples
-    images = [samples[number] for number in range(min(SHOWN, len(samples)))]
-    visualization.write_page(file, fields, images, image_fields=alone, show_progress=True)
+        fields[name] = found.erf.sweep(loader(samples, options.batch_size, MOST_SAMPLES), **keywords)
+        torch.manual_seed(options.seed)
+        alone[name] = found.erf.sweep(loader(samples, options.batch_size, SHOWN), groups=SHOWN, **keywords)
+    visualization.write_page(file, fields, pictures(measured[0].samples), image_fields=alone, show_progress=True)
+
+
+def name_of(case: Case) -> str:
+    """What the page calls a network with its weights."""
+    return f"{case.wanted.short}, {case.label}"
+
+
+def pictures(samples: Samples) -> dict[str, Tensor]:
+    """The images that lie beneath, by their names; of other than colour and grey images the mean over channels."""
+    shown = {samples.name_of(number): samples[number] for number in range(min(SHOWN, len(samples)))}
+    return {name: image if len(image) in COLOURS else image.mean(0) for name, image in shown.items()}

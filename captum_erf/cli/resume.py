@@ -11,10 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from ..measurement.accumulator import ERFAccumulator
-from .samples import Grouped, Samples
+from .samples import Samples, loader
 
 FORMAT = "captum-erf run, version 2"
 WORDS = {  # what tells a run from another, as "it ..., this run ..."
@@ -114,7 +113,7 @@ class Batches:
     def __init__(
         self, samples: Samples, batch_size: int, accumulator: ERFAccumulator, saved: SavedRun | None = None
     ) -> None:
-        self._loader = loader(samples, range(accumulator.num_samples, len(samples)), batch_size)
+        self._loader = loader(samples, batch_size, first=accumulator.num_samples)
         self._accumulator = accumulator
         self._saved = saved
 
@@ -126,11 +125,6 @@ class Batches:
             yield batch
             if self._saved is not None and (number % self._saved.every == 0 or number == len(self)):
                 self._saved.write(self._accumulator)
-
-
-def loader(samples: Samples, numbers: range, batch_size: int) -> DataLoader[tuple[Tensor, int]]:
-    """Batches of the samples of these numbers; drawing none of the random numbers that a stored run counts on."""
-    return DataLoader(Grouped(samples, numbers), batch_size, generator=torch.Generator())
 
 
 def digest(model: nn.Module) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from .. import images
 from ..images import NUM_SAMPLES, Crops, Look
@@ -41,6 +41,9 @@ class Noise(Dataset[Tensor]):
 
     def image_of(self, number: int) -> int:
         return number
+
+    def name_of(self, number: int) -> str:
+        return f"noise {number + 1}"
 
     @property
     def num_images(self) -> int:
@@ -82,6 +85,9 @@ class Arrays(Dataset[Tensor]):
     def image_of(self, number: int) -> int:
         return number
 
+    def name_of(self, number: int) -> str:
+        return str(self.files[number])
+
     @property
     def num_images(self) -> int:
         return len(self.files)
@@ -96,17 +102,26 @@ Samples = Crops | Noise | Arrays
 
 @dataclass(frozen=True)
 class Grouped(Dataset[tuple[Tensor, int]]):
-    """Samples with the number of what each is of: its image, or, of a single photograph, the crop itself."""
+    """Samples from ``first`` to ``most``, with the number of what each is of: its image, or of a single one itself."""
 
     samples: Samples
-    numbers: Sequence[int]
+    most: int | None = None
+    first: int = 0
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        most = len(self.samples) if self.most is None else min(self.most, len(self.samples))
+        return most - self.first
 
     def __getitem__(self, place: int) -> tuple[Tensor, int]:
-        number = self.numbers[place]
+        number = self.first + place
         return self.samples[number], self.samples.image_of(number) if self.samples.num_images > 1 else number
+
+
+def loader(
+    samples: Samples, batch_size: int, most: int | None = None, first: int = 0
+) -> DataLoader[tuple[Tensor, int]]:
+    """Batches of the samples from the first on; drawing none of the random numbers that a stored run counts on."""
+    return DataLoader(Grouped(samples, most, first), batch_size, generator=torch.Generator())
 
 
 def numbers_of(batch: Sequence[Tensor]) -> Tensor:

@@ -70,7 +70,7 @@ def larger_windows(field: TheoreticalReceptiveField) -> Iterator[Window]:
 
 def field_inside(field: TheoreticalReceptiveField, window: Window) -> Region:
     """The part of the field that lies inside the input, as a region of the window."""
-    return _inside_input(field).relative_to(window.region)
+    return field_within(field).relative_to(window.region)
 
 
 def field_ends(field: TheoreticalReceptiveField, window: Window) -> Iterator[Region]:
@@ -83,7 +83,8 @@ def field_ends(field: TheoreticalReceptiveField, window: Window) -> Iterator[Reg
             yield inside.slab(axis, inside.stop[axis] - 1)
 
 
-def _inside_input(field: TheoreticalReceptiveField) -> Region:
+def field_within(field: TheoreticalReceptiveField) -> Region:
+    """The part of a field that lies inside the input."""
     upper = tuple(map(min, field.upper, field.input_size))
     return Region.between(tuple(max(lower, 0) for lower in field.lower), upper)
 

@@ -12,7 +12,7 @@ from ..erfmap import ERFMap
 from ..geometry.field import TheoreticalReceptiveField
 from ..geometry.region import Region
 from ..network.batch import Batch
-from ..network.guards import same_random_numbers
+from ..network.guards import same_random_numbers, unchanged
 from ..result.sums import GroupSums, finite_samples
 from . import ranks as distributed
 from .measurement import Measurement
@@ -20,6 +20,7 @@ from .numbering import Numbering, prints
 from .plan import Plan, make_plan
 from .recipe import describe, join_routes
 from .rehearsal import WindowRefuted
+from .routes import Advance, ignore
 from .sample_maps import SampleMaps
 from .sharing import MANY
 from .states import BY_GROUP, STATE_VERSION, check_headers, read_state, units_of
@@ -67,6 +68,11 @@ class ERFAccumulator:
         >>> first.merge(second)
         >>> first.compute()[0].num_samples
         6
+        >>> resumed = erf.accumulator()
+        >>> resumed.load_state_dict(first.state_dict())  # as torch.save and torch.load keep it
+        >>> resumed.update(torch.randn(2, 1, 9))
+        >>> resumed.num_samples
+        8
     """
 
     def __init__(self, measurement: Measurement) -> None:
@@ -92,7 +98,7 @@ class ERFAccumulator:
         """Whether there is a unit that no sample has activated so far."""
         return any(entry.sums.num_samples == entry.sums.num_dead for entry in self._entries)
 
-    def update(self, batch: Any, *, limit: int | None = None) -> None:
+    def update(self, batch: Any, *, limit: int | None = None, advance: Advance = ignore) -> None:
         r"""
         Adds a batch.
 
@@ -100,6 +106,7 @@ class ERFAccumulator:
             batch (Any): A tensor, or a tuple or list whose first item is the inputs, or what ``get_inputs`` makes
                 inputs of.
             limit (int, optional): Take no more than this many of the batch's samples.
+            advance (Callable): Is told which share of the batch's maps is done, between 0 and 1.
 
         Raises:
             TypeError: The batch holds no floating-point tensor where inputs were looked for.
@@ -116,8 +123,8 @@ class ERFAccumulator:
         self._check_sound()
         names = self.measurement.names(batch, len(taken))
         if len(taken) > 0:
-            with self.measurement.running(taken, weights=self._plan is None):
-                plan, maps = self._measured(taken)
+            with self.measurement.running(taken):
+                plan, maps = self._measured(taken, advance)
             if self.measurement.nonfinite == "raise":
                 self._check_finite(plan, maps)
             if self._plan is None:
@@ -161,6 +168,10 @@ class ERFAccumulator:
 
         Raises:
             ValueError: The ranks measure different things; raised on every rank.
+
+        Examples::
+
+            >>> accumulator.all_reduce()  # doctest: +SKIP
         """
         headers = distributed.gather(self._header(), process_group)
         filled = [header for header in headers if header["entries"]]
@@ -252,13 +263,15 @@ class ERFAccumulator:
 
     def start_over(self) -> None:
         """Forgets all samples."""
-        vars(self).update(vars(ERFAccumulator(self.measurement)))
+        fresh = ERFAccumulator(self.measurement)
+        fresh.expect(self._most_batches, self._most_samples)
+        vars(self).update(vars(fresh))
 
-    def _measured(self, batch: Batch) -> tuple[Plan, list[SampleMaps]]:
+    def _measured(self, batch: Batch, advance: Advance) -> tuple[Plan, list[SampleMaps]]:
         """The sample maps of a batch; with a new plan where the first one fails before it has added anything."""
         plan = self._plan or self._make_plan(batch)
         try:
-            maps = plan.sample_maps(batch)
+            maps = plan.sample_maps(batch, advance)
             if self._plan is not None and _is_power_of_two(self._num_batches + 1):
                 with same_random_numbers(batch.measured.device):
                     plan.look_again(batch)
@@ -267,12 +280,13 @@ class ERFAccumulator:
                 self._refuted = error
                 raise
             plan = self._make_plan(batch)
-            maps = plan.sample_maps(batch)
+            maps = plan.sample_maps(batch, advance)
         return plan, maps
 
     def _make_plan(self, batch: Batch) -> Plan:
-        """A plan, for which no random numbers are used up."""
-        with same_random_numbers(batch.measured.device):
+        """A plan, for which no random numbers are used up, and after which all weights are compared."""
+        compared = unchanged(self.measurement.network.modules, eval_mode=False)
+        with same_random_numbers(batch.measured.device), compared:
             return make_plan(self.measurement, batch, min(self._most_samples, self._most_batches * len(batch)))
 
     def _check_sound(self) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from math import inf
+from functools import partial
+from math import ceil, inf
 from numbers import Integral, Real
 from typing import Any
 
@@ -17,6 +18,7 @@ from . import ranks as distributed
 from .accumulator import ERFAccumulator
 from .rehearsal import WindowRefuted
 
+BAR = "{l_bar}{bar}| {n:g}/{total_fmt} batches [{elapsed}<{remaining}]"
 SAMPLES_PER_GROUP = 2  # from which on target_error is looked at
 
 
@@ -78,14 +80,26 @@ def _feed(
 ) -> None:
     if max_samples == 0:
         return
-    for batch in tqdm(dataloader, desc="ERF", unit="batch", disable=not show_progress):
-        left = None if max_samples is None else max_samples - accumulator.num_samples
-        accumulator.update(batch, limit=left)
-        if max_samples is not None and accumulator.num_samples >= max_samples:
-            return
-        enough = accumulator.num_samples >= min_samples
-        if target_error is not None and enough and _precise_enough(accumulator, target_error):
-            return
+    total = _num_batches(dataloader)
+    with tqdm(total=total, desc="ERF, planning", disable=not show_progress, bar_format=BAR) as bar:
+        for number, batch in enumerate(dataloader):
+            left = None if max_samples is None else max_samples - accumulator.num_samples
+            accumulator.update(batch, limit=left, advance=partial(_advance, bar, number))
+            _advance(bar, number, 1.0)
+            if max_samples is not None and accumulator.num_samples >= max_samples:
+                return
+            if number == 0 and left is not None and accumulator.num_samples:
+                needed = ceil(left / accumulator.num_samples)
+                bar.total = needed if total is None else min(total, needed)
+            enough = accumulator.num_samples >= min_samples
+            if target_error is not None and enough and _precise_enough(accumulator, target_error):
+                return
+
+
+def _advance(bar: tqdm[Any], number: int, share: float) -> None:
+    """Moves the bar on to a share of a batch."""
+    bar.set_description("ERF", refresh=False)
+    bar.update(round(number + share, 2) - bar.n)
 
 
 def _num_batches(dataloader: Iterable[Any]) -> int | None:

@@ -19,7 +19,7 @@ from ..network.units import GRID, Position, Positions
 from ..result.sums import finite_samples
 from .measurement import Measurement
 from .rehearsal import Rehearsal, Verdict, WindowRefuted
-from .routes import PyramidWindow, Route, Unit, WholeInput, sample_maps_of
+from .routes import Advance, PyramidWindow, Route, Unit, WholeInput, ignore, sample_maps_of
 from .sample_maps import SampleMaps
 from .sharing import MANY
 
@@ -44,15 +44,17 @@ class Plan:
         """The name of the unit's layer."""
         return self.measurement.network.layers[unit.place].name
 
-    def sample_maps(self, batch: Batch) -> list[SampleMaps]:
+    def sample_maps(self, batch: Batch, advance: Advance = ignore) -> list[SampleMaps]:
         """
         Sample maps of the units, in their order; NaN for samples that are not finite themselves.
+
+        ``advance`` is told which share of them is done.
 
         Raises:
             WindowRefuted: The network does not take a part of the input in which it took other samples.
         """
         try:
-            found = sample_maps_of(self.measurement, self.units, self.routes, batch)
+            found = sample_maps_of(self.measurement, self.units, self.routes, batch, advance)
         except Exception as error:
             if not self.alone:
                 raise
@@ -124,6 +126,8 @@ def make_plan(measurement: Measurement, batch: Batch, expected: int = MANY) -> P
         settled.warn_of_cancelling()
     if measurement.eval_mode:
         settled.warn_of_unseen()
+        if measurement.generator is None:
+            settled.warn_of_random()
     measurement = replace(measurement, network=settled.network)
     units = tuple(
         Unit(place, position, theoretical)

@@ -9,24 +9,22 @@ cross neither as NaN nor as a gradient: they show in the unit's values, which ar
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.parallel import DataParallel
 
 from ..geometry.field import TheoreticalReceptiveField
 from ..geometry.nan_mode import safe_nan
 from ..geometry.places import Trace, View, at_unit
 from ..geometry.pyramids import Proof, Pyramid, agree, pyramid_of, worth_cropping
 from ..geometry.region import Region
-from ..geometry.windows import Window, field_ends, field_inside, find_window, larger_windows
+from ..geometry.windows import Window, field_ends, field_inside, field_within, find_window, larger_windows
 from ..network.batch import Batch
 from ..network.crops import Step, cropping
-from ..network.layers import unwrap
 from ..network.network import Network
 from ..network.passes import read
 from ..result.sums import finite_samples
@@ -179,23 +177,45 @@ class Rehearsal:
         references = {
             unit: sample_maps(gradient, region, region.shape, "abs") for unit, (_, gradient) in wholes.items()
         }
-        return {unit: self._on_window(unit, reference.values) for unit, reference in references.items()}
+        alike: dict[Any, Verdict] = {}
+        return {unit: self._on_window(unit, reference.values, alike) for unit, reference in references.items()}
 
-    def _on_window(self, unit: Unit, reference: Tensor) -> Verdict:
-        """The smallest window in which the unit sees its very field, where its map equals the reference."""
+    def _on_window(self, unit: Unit, reference: Tensor, alike: dict[Any, Verdict]) -> Verdict:
+        """
+        The smallest window in which the unit sees its very field, where its map equals the reference.
+
+        What was shown of the network in a window holds for ``alike`` ones, in which the unit has the same place.
+        """
         reason = ""
         assert unit.theoretical is not None
         for window in larger_windows(unit.theoretical):
+            kind = (unit.place, window.region.shape, window.unit, field_inside(unit.theoretical, window))
+            known = self._moved(alike.get(kind), unit, window, reference)
+            if known is not None:
+                return known
             route = PyramidWindow(window, Pyramid.plain(window.unit))
             try:
                 found, view = self._run(unit, route)
                 if _sees_its_field(self._network(unit), unit.theoretical, window, self.sample, found):
                     difference = self._difference(found, reference)
-                    return Verdict(WholeInput(difference)) if difference else self._cropped(unit, route, view)
+                    if difference:
+                        return Verdict(WholeInput(difference))
+                    return alike.setdefault(kind, self._cropped(unit, route, view))
                 reason = "the unit sees another part of the input in the window"
             except Exception as error:
                 reason = f"the network does not take the window: {error}"
         return Verdict(WholeInput(reason))
+
+    def _moved(self, known: Verdict | None, unit: Unit, window: Window, reference: Tensor) -> Verdict | None:
+        """What is known of a like window, in another place; None where the unit's map is not the reference there."""
+        if known is None or not isinstance(known.route, PyramidWindow):
+            return None
+        route = replace(known.route, window=window)
+        with suppress(Exception):
+            (found,) = sample_maps_of(self.exact, [unit], [route], self.sample)
+            if not self._difference(found, reference):
+                return replace(known, route=route)
+        return None
 
     def _run(self, unit: Unit, route: PyramidWindow) -> tuple[SampleMaps, View | None]:
         """The sample's map on a window, and what the pass shows of it, where it can be looked at."""
@@ -217,7 +237,7 @@ class Rehearsal:
 
     def _cropped(self, unit: Unit, route: PyramidWindow, view: View | None) -> Verdict:
         """The route with crops on the way, where these hold and pay."""
-        if view is None or self._runs_in_parallel:
+        if view is None or self.measurement.network.is_parallel:
             return Verdict(route)
         costs = _costs(view, route.window.unit)
         if costs.share == 1 or not pays(costs.share, self.expected):
@@ -239,31 +259,44 @@ class Rehearsal:
         pyramid = proof.find()
         return None if pyramid is None else replace(route, pyramid=pyramid)
 
-    @property
-    def _runs_in_parallel(self) -> bool:
-        network = self.measurement.network
-        return network.device_ids is not None or isinstance(unwrap(network.forward_func), DataParallel)
+    def _on_whole_inputs(self, reasons: Mapping[Unit, str], known: dict[Unit, Verdict]) -> dict[Unit, Verdict]:
+        """
+        Units on the whole input, with crops on the way where a pass of their own is worth it.
 
-    def _on_whole_inputs(self, reasons: Mapping[Unit, str], known: Mapping[Unit, Verdict]) -> dict[Unit, Verdict]:
-        """Units on the whole input, with crops on the way where a pass of their own is worth it."""
+        Of each layer the unit with the least of a field is looked at first. Others cost more alone: they are only
+        looked at where a pass of their own would be worth it at its costs.
+        """
         unknown = [unit for unit in reasons if unit not in known]
         plain = {unit: Verdict(WholeInput(reasons[unit])) for unit in unknown}
         able = [unit for unit in unknown if unit.theoretical is not None]
-        if not able or self._runs_in_parallel:
+        if not able or self.measurement.network.is_parallel:
             return plain
         if not pays(0.0, self.expected, PLANNING + WITNESSES):
             return {unit: replace(verdict, is_final=False) for unit, verdict in plain.items()}
         views: dict[Unit, View] = {}
-        with suppress(Exception):
-            indices = [_position(unit) for unit in able]
-            views = dict(zip(able, self._views(able, self.sample, indices), strict=True))
+        open_verdicts: dict[Unit, Verdict] = {}
+
+        def look_at(units: Sequence[Unit]) -> None:
+            with suppress(Exception):
+                indices = list(map(_position, units))
+                views.update(zip(units, self._views(units, self.sample, indices), strict=True))
+            for unit, view in views.items():
+                open_verdicts[unit] = Verdict(plain[unit].route, _costs(view, _position(unit)), is_final=False)
+
+        leaders = _with_least_fields(able)
+        look_at(list(leaders.values()))
+        cheapest = {
+            unit: replace(plain[unit], costs=open_verdicts[leader].costs, is_final=False)
+            for unit in able
+            if (leader := leaders[unit.place]) in views
+        }
+        look_at([unit for unit in self._alone(known | cheapest) & cheapest.keys() if unit not in views])
         self.known |= {unit: view.values for unit, view in views.items()}
-        costs = {unit: _costs(view, _position(unit)) for unit, view in views.items()}
-        open_verdicts = {unit: Verdict(plain[unit].route, cost, is_final=False) for unit, cost in costs.items()}
-        for unit in self._alone({**known, **open_verdicts}) & views.keys():
+        open_verdicts = cheapest | open_verdicts
+        for unit in self._alone(known | open_verdicts) & views.keys():
             window = Window(Region.whole(self.sample.size), _position(unit))
             route = self._proved(unit, PyramidWindow(window, Pyramid.plain(window.unit), reasons[unit]), views[unit])
-            whole = costs[unit].whole
+            whole = views[unit].work
             open_verdicts[unit] = (
                 Verdict(plain[unit].route, Costs(whole, whole))
                 if route is None
@@ -314,6 +347,12 @@ class Rehearsal:
         if difference <= self.tolerance:
             return ""
         return f"the window's map differs from the whole input's by {difference:.1e} of its maximum"
+
+
+def _with_least_fields(units: Iterable[Unit]) -> dict[int, Unit]:
+    """Of each layer, by its place, the unit that sees least of the input."""
+    areas = {unit: math.prod(field_within(unit.theoretical).shape) for unit in units if unit.theoretical is not None}
+    return {unit.place: unit for unit in sorted(areas, key=lambda unit: -areas[unit])}
 
 
 def _position(unit: Unit) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -28,6 +28,12 @@ from ..network.passes import read
 from ..network.units import Position, Reader, Selected, Units
 from .measurement import Measurement
 from .sample_maps import SampleMaps, sample_maps
+
+Advance = Callable[[float], None]  # is told which share of the work is done
+
+
+def ignore(share: float) -> None:
+    """Who waits for nothing."""
 
 
 @dataclass(frozen=True)
@@ -150,15 +156,20 @@ ROUTES: tuple[type[Route], ...] = (WholeInput, PyramidWindow)  # in the order in
 
 
 def sample_maps_of(
-    measurement: Measurement, units: Sequence[Unit], routes: Sequence[Route], batch: Batch
+    measurement: Measurement,
+    units: Sequence[Unit],
+    routes: Sequence[Route],
+    batch: Batch,
+    advance: Advance = ignore,
 ) -> list[SampleMaps]:
-    """Sample maps of units on their routes, in their order."""
+    """Sample maps of units on their routes, in their order; ``advance`` is told which share of them is done."""
     steps = [Step(number, *pair) for number, pair in enumerate(zip(units, routes, strict=True))]
     found: dict[int, SampleMaps] = {}
     for kind in ROUTES:
         taking = [step for step in steps if isinstance(step.route, kind)]
-        if taking:
-            found.update(kind.sample_maps(measurement, taking, batch))
+        for number, maps in kind.sample_maps(measurement, taking, batch) if taking else ():
+            found[number] = maps
+            advance(len(found) / len(units))
     return [found[step.number] for step in steps]
 
 

@@ -23,12 +23,13 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from .batch import Batch
+from .calls import counting
 from .layers import unwrap
 from .network import Network
 from .state import Structure, Values, all_tensors, restless_tensors
 
 _set_up: WeakSet[Module] = WeakSet()  # modules that have run here undisturbed
-_compared: ContextVar[frozenset[Module]] = ContextVar("_compared", default=frozenset())  # those with all their weights
+_guarded: ContextVar[dict[Module, bool]] = ContextVar("_guarded")  # whether all their weights are compared
 DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout)
 
 
@@ -63,19 +64,27 @@ def unchanged(modules: Sequence[Module], *, eval_mode: bool, weights: bool = Tru
     try:
         for module in flags:
             module.training = False
-        wanted = weights and not _compared.get().issuperset(modules)
+        around = _guarded.get({})
+        wanted = weights and not all(around.get(module) for module in modules)
         all_of_them = wanted or any(module.training for module in modules)
         values = Values(all_tensors(modules) if all_of_them else restless_tensors(modules))
-        around = _compared.set(_compared.get().union(modules if all_of_them else ()))
+        token = _guarded.set(around | {module: all_of_them or around.get(module, False) for module in modules})
         try:
             yield
         finally:
-            _compared.reset(around)
+            _guarded.reset(token)
             values.restore()
     finally:
         for module in flags:
             module.training = True
         structure.restore()
+
+
+def guarded_modules(network: Network) -> Sequence[Module]:
+    """The network's modules; where a guard is around, those that it has found, as no others stay."""
+    guarded = _guarded.get({})
+    shown = {network.forward_func, *(layer.module for layer in network.layers)}
+    return list(guarded) if shown <= guarded.keys() else network.modules
 
 
 @contextmanager
@@ -139,6 +148,13 @@ def same_random_numbers(device: torch.device) -> Iterator[None]:
         np.random.set_state(numpys)  # noqa: NPY002
 
 
+def random_states(device: torch.device) -> tuple[bytes | str, ...]:
+    """Where the generators of torch, NumPy and Python stand."""
+    states = [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+    numpys: Any = np.random.get_state()  # noqa: NPY002
+    return *(state.numpy().tobytes() for state in states), numpys[1].tobytes(), repr((numpys[2], random.getstate()))
+
+
 @contextmanager
 def seeded(generator: torch.Generator | None, device: torch.device) -> Iterator[None]:
     """
@@ -172,7 +188,7 @@ def seeded(generator: torch.Generator | None, device: torch.device) -> Iterator[
 def set_up(network: Network, batch: Batch) -> list[Module]:
     """
     Lets a network that was never run here set itself up: one undisturbed pass over one sample, before anything is
-    remembered of it.
+    remembered of it. The calls of its layers are counted on the way (see :mod:`captum_erf.network.calls`).
 
     Where the pass adds children, weights, buffers or hooks, all that it has set up stays. Else, and where it fails,
     all goes; the passes that follow put back what each of them sets up. Returns the network's modules from then on.
@@ -203,7 +219,8 @@ def set_up(network: Network, batch: Batch) -> list[Module]:
             module.training = False
         with suppress(Exception), quiet(batch.measured.device):
             sample = batch.sample().map(_finite)
-            unwrap(network.forward_func)(*sample.everything)
+            with counting(network, sample):
+                unwrap(network.forward_func)(*sample.given, *sample.arguments)
             has_grown = structure.has_grown()
     finally:
         for module in flags:

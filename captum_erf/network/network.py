@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from types import FunctionType, MethodType, NoneType
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import Module
+from torch.nn.parallel import DataParallel
 
-from .layers import ForwardFunc, Layer, find_layers
+from .layers import ForwardFunc, Layer, find_layers, unwrap
 from .layouts import Layout, as_layout
-from .reach import reachable
+from .reach import OWN, reachable
 from .rearrangements import InputLayout
 
+PLAIN = (int, float, str, NoneType)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
@@ -69,12 +72,14 @@ class Network:
         own = self.forward_func.modules() if isinstance(self.forward_func, Module) else ()
         return _device(own) or _device(self.modules)
 
+    @property
+    def is_parallel(self) -> bool:
+        """Whether several devices run it, each with a part of the batch."""
+        return self.device_ids is not None or isinstance(unwrap(self.forward_func), DataParallel)
+
     def settings(self) -> tuple[Any, ...]:
-        """What differs after a module or one of its settings has been changed."""
-        return tuple(
-            (id(module), type(module), *(item for item in vars(module).items() if _is_plain(item[1])))
-            for module in self.modules
-        )
+        """What differs after a module or one of its settings has been changed, functions put in its place included."""
+        return tuple((id(module), type(module), module.training, *_settings(module)) for module in self.modules)
 
     def weights(self) -> tuple[Any, ...]:
         """What differs after the weights have been changed."""
@@ -96,6 +101,12 @@ def _tensors(module: Module) -> list[torch.Tensor]:
     return [tensor for tensor in held if tensor is not None]
 
 
-def _is_plain(setting: Any) -> bool:
-    parts = setting if isinstance(setting, tuple) else (setting,)
-    return all(part is None or isinstance(part, (int, float, str)) for part in parts)
+def _settings(module: Module) -> Iterator[tuple[str, Any]]:
+    """What is plain among a module's attributes, and which functions stand there."""
+    for name, value in vars(module).items():
+        if name in OWN:
+            continue
+        if isinstance(value, (FunctionType, MethodType)):
+            yield name, id(value)
+        elif all(isinstance(part, PLAIN) for part in (value if isinstance(value, tuple) else (value,))):
+            yield name, value

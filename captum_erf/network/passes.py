@@ -13,11 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import Module
-from torch.nn.parallel import DataParallel
 from torch.utils._pytree import tree_leaves, tree_map
 
 from .batch import Batch
-from .guards import eager, one_pass
+from .guards import eager, guarded_modules, one_pass
 from .layers import Layer, quantised, unwrap
 from .layouts import apply_layout
 from .network import Network
@@ -75,8 +74,7 @@ class Recorder:
     """
 
     def __init__(self, network: Network, *, to_the_end: bool = False) -> None:
-        parallel = network.device_ids is not None or isinstance(network.forward_func, DataParallel)
-        self.layers, self.stop = network.layers, not (parallel or to_the_end)
+        self.layers, self.stop = network.layers, not (network.is_parallel or to_the_end)
         self.device_ids = list(network.device_ids or getattr(network.forward_func, "device_ids", None) or [])
         self.outputs: dict[int, dict[torch.device | None, Any]] = {}
         self.counts: Counter[tuple[int, torch.device | None]] = Counter()
@@ -131,7 +129,7 @@ def record(network: Network, batch: Batch, recorder: Recorder) -> None:
 
 
 def _record(network: Network, batch: Batch, recorder: Recorder, image_format: torch.memory_format) -> None:
-    modules = network.modules
+    modules = guarded_modules(network)
     image_format = image_format if batch.back is None else torch.contiguous_format
     inputs = tuple(_copy(item, image_format) for item in batch.given)
     with ExitStack() as stack:
@@ -182,7 +180,8 @@ def no_such_call(layer: Layer, count: int) -> Exception:
         )
     return RuntimeError(
         f"The forward pass never ran layer {layer.name!r}; choose one that this network and these inputs use, such as "
-        "the module around it."
+        "the module around it. Where layers are left out at random, as in stochastic depth that eval() does not switch "
+        "off, or by a branch that depends on the data, another pass may run it."
     )
 
 

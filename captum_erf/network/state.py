@@ -6,11 +6,10 @@ What they hold by reference is compared by identity, tensors by value: versions 
 
 from __future__ import annotations
 
-import copy
 import operator
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils.weak import WeakTensorKeyDictionary
 
 TABLES = ("_modules", "_parameters", "_buffers")  # what a module is built of, beside its hooks
-NOTHING: dict[Any, Any] = {}  # what an empty container holds
+CONTAINERS = (dict, list, set, deque)
 DEPTH = 3  # of containers within each other
 LENGTH = 1000  # of a container in which others are looked for
 
@@ -48,43 +47,53 @@ class Structure:
     def __init__(self, modules: Sequence[Module]) -> None:
         # A scripted module keeps its attributes elsewhere.
         self._holders = [vars(module) for module in modules if not isinstance(module, torch.jit.ScriptModule)]
-        self._needs = [(weight, weight.requires_grad) for weight in parameters(modules)]
-        self._kept: list[tuple[Any, Any]] = []
+        self._weights = list(parameters(modules))
+        self._needs = [weight.requires_grad for weight in self._weights]
+        self._held: list[Any] = []
         self._empty: list[Any] = []
-        seen: set[int] = set()
-        for holder in self._holders:
-            self._keep(holder, DEPTH, seen)
+        level: list[Any] = self._holders
+        seen = set(map(id, level))
+        for _ in range(DEPTH + 1):
+            self._held += level
+            containers = [item for item in chain.from_iterable(map(_inside, level)) if isinstance(item, CONTAINERS)]
+            self._empty += [held for held in containers if not held]
+            level = list({id(held): held for held in containers if held and id(held) not in seen}.values())
+            seen.update(map(id, level))
+        self._dicts = [held for held in self._held if isinstance(held, dict)]
+        self._lengths, self._items = list(map(len, self._held)), list(self._all_items())  # flat, as they are many
 
-    def _keep(self, held: Any, depth: int, seen: set[int]) -> None:
-        if id(held) in seen:
-            return
-        seen.add(id(held))
-        self._kept.append((held, copy.copy(held)))
-        if depth and len(held) <= LENGTH:
-            for item in held.values() if isinstance(held, dict) else held:
-                if not isinstance(item, (dict, list, set, deque)):
-                    continue
-                if item:
-                    self._keep(item, depth - 1, seen)
-                else:
-                    self._empty.append(item)
+    def _all_items(self) -> Iterator[Any]:
+        """What all containers hold now: keys and entries, then the values of dicts."""
+        values = map(operator.methodcaller("values"), self._dicts)
+        return chain(chain.from_iterable(self._held), chain.from_iterable(values))
 
     def has_grown(self) -> bool:
         """Whether modules have been given other children, weights, buffers or hooks than they had."""
-        before = {id(held): kept for held, kept in self._kept}
+        before = dict(zip(map(id, self._held), self._lengths, strict=True))
         tables = (table for holder in self._holders for name, table in holder.items() if _is_table(name, table))
-        return any(len(table) != len(before.get(id(table), NOTHING)) for table in tables)
+        return any(len(table) != before.get(id(table), 0) for table in tables)
 
     def restore(self) -> None:
         """Puts everything back in its place."""
-        for held, kept in self._kept:
-            if not _same_items(held, kept):
-                _refill(held, kept)
-        for weight, needed in self._needs:
+        if list(map(len, self._held)) != self._lengths or not all(map(operator.is_, self._all_items(), self._items)):
+            items = iter(self._items)
+            contents = [list(islice(items, length)) for length in self._lengths]
+            for held, kept in zip(self._held, contents, strict=True):
+                known = dict(zip(kept, items, strict=False)) if isinstance(held, dict) else kept
+                if not _same_items(held, known):
+                    _refill(held, known)
+        for weight, needed in zip(self._weights, self._needs, strict=True):
             if weight.requires_grad != needed:
                 weight.requires_grad_(needed)
         for held in filter(None, self._empty):
             held.clear()
+
+
+def _inside(held: Any) -> Iterable[Any]:
+    """What a container holds; nothing of one too long to be looked through."""
+    if len(held) > LENGTH:
+        return ()
+    return held.values() if isinstance(held, dict) else held
 
 
 def _is_table(name: str, held: Any) -> bool:
@@ -178,8 +187,14 @@ def _has_values(tensor: Tensor) -> bool:
 
 
 def _same_values(tensor: Tensor, value: Tensor) -> bool:
-    if torch.equal(tensor, value):
-        return True
-    if not (tensor.is_floating_point() or tensor.is_complex()):
-        return False
-    return bool(((tensor == value) | (tensor.isnan() & value.isnan())).all())
+    """Whether all bits are the same, those of NaN included."""
+    if tensor.is_quantized:
+        return torch.equal(tensor, value)
+    order = sorted(range(tensor.ndim), key=tensor.stride, reverse=True)  # as they lie in memory, where that is quick
+    return torch.equal(*(_as_whole_numbers(item.resolve_conj().permute(order)) for item in (tensor, value)))
+
+
+def _as_whole_numbers(tensor: Tensor) -> Tensor:
+    """The bits of a tensor, as few numbers."""
+    flat = tensor.flatten()
+    return flat.view(torch.int64 if flat.numel() * flat.element_size() % 8 == 0 else torch.uint8)

@@ -187,8 +187,11 @@ class MeanMap:
         """
         Luo et al.'s size, see :func:`summaries.threshold_size`.
 
-        ``reference`` is the ``"pixel"`` nearest to the unit centre, as in the paper, or the ``"cell"`` of the layer's
-        stride around it, over which a mean is taken: one pixel more or less makes sizes of 89 to 143 px of one map.
+        Args:
+            level (float): Share of the centre's value above which pixels count.
+            reference (str): The ``"pixel"`` nearest to the unit centre, as in the paper, or the ``"cell"`` of the
+                layer's stride around it, over which a mean is taken: one pixel more or less makes sizes of 89 to 143 px
+                of one map.
         """
         if reference not in ("pixel", "cell"):
             raise ValueError(f'reference must be "pixel" or "cell", got {reference!r}.')
@@ -300,7 +303,10 @@ class MeanMap:
 
     def ratio(self, other: Self, statistic: Callable[[Self], Any]) -> tuple[Any, Any]:
         r"""
-        How many times as large a statistic is here as there, image by image, as :meth:`difference`.
+        How many times as large a statistic is here as there, image by image.
+
+        Args:
+            other (ERFMap), statistic (Callable): As in :meth:`difference`.
 
         Returns:
             *tuple* ``(ratio, standard error of its logarithm)``: a 95 % interval is the ratio times and over

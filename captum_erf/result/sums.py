@@ -241,11 +241,9 @@ def finite_samples(maps: Tensor) -> Tensor:
 def fingerprints(samples: Tensor) -> Tensor:
     """A number for each sample of ``(N, ...)``, ``(N,)``, the same wherever and whenever it is computed."""
     parts = torch.view_as_real(samples) if samples.is_complex() else samples
-    factors = torch.arange(parts[:1].numel(), device=parts.device) * MIXER | 1
-    return torch.stack([_fingerprint(part, factors) for part in parts.detach()]).cpu()
-
-
-def _fingerprint(part: Tensor, factors: Tensor) -> Tensor:
-    whole = {2: torch.int16, 4: torch.int32, 8: torch.int64}[part.element_size()]
-    mixed = (part.contiguous().flatten().view(whole) * factors).sum()
-    return (mixed ^ (mixed >> 29)) * MIXER | 1
+    values = parts.detach().contiguous().flatten(1)
+    length = values.shape[1] * values.element_size()
+    whole = next(kind for kind in (torch.int64, torch.int32, torch.int16) if length % kind.itemsize == 0)
+    numbers = values.view(whole)
+    mixed = (numbers * (torch.arange(numbers.shape[1], device=numbers.device) * MIXER | 1)).sum(1)
+    return ((mixed ^ (mixed >> 29)) * MIXER | 1).cpu()

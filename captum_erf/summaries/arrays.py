@@ -11,7 +11,18 @@ FloatArray = NDArray[np.float64]
 
 
 class UndefinedStatistic(ValueError):
-    """A number that a map does not have: a share of a map with negative values, a fit to a constant one."""
+    """
+    A number that a map does not have: a share of a map with negative values, a fit to a constant one.
+
+    Examples::
+
+        >>> from captum_erf.summaries import gaussian_fit
+        >>> try:
+        ...     gaussian_fit(np.ones((9, 9)))
+        ... except UndefinedStatistic:
+        ...     print("no fit")
+        no fit
+    """
 
 
 def as_map(values: ArrayLike) -> FloatArray:

@@ -22,12 +22,24 @@ class RadiusMass:
     """
     The largest share of a map's sum in a box of each side; :func:`radius_mass` makes it.
 
+    Args:
+        boxes (Boxes): The family of boxes, or balls, of which the best of each side counts.
+        metric (str): ``"chebyshev"`` or ``"euclidean"``.
+
     Attributes:
         metric (str): ``"chebyshev"`` for boxes, ``"euclidean"`` for balls, whose sides are their diameters.
         sides (ndarray): Sides in pixels, ascending: whole ones for boxes anywhere, those at which a face meets a
             pixel's face for boxes around a point, every quarter pixel for balls.
         mass (ndarray): Largest share in a box of each of these sides.
         beyond (ndarray): Share outside that box, added up from the outside so that faint tails are not rounded off.
+
+    Examples::
+
+        >>> curve = radius_mass(np.ones((4, 4)))
+        >>> round(curve.diameter(0.25), 6), round(curve.radius(0.25), 6), round(curve.mass_at(2), 6)
+        (2.0, 1.0, 0.25)
+        >>> round(curve.equivalent_width(), 6), round(curve.tail_ratio(), 3)
+        (4.0, 1.342)
     """
 
     def __init__(self, boxes: Boxes, metric: str = "chebyshev"):
@@ -92,7 +104,15 @@ class RadiusMass:
         return self._boxes.side(*self._reach(share))
 
     def radius(self, share: float) -> float:
-        """Half of :meth:`diameter`."""
+        """
+        Half of :meth:`diameter`.
+
+        Args:
+            share (float): Above 0 and up to 1.
+
+        Returns:
+            *float*, in pixels.
+        """
         return self.diameter(share) / 2
 
     def box(self, share: float) -> list[Interval]:

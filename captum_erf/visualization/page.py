@@ -14,6 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..result.mean_map import MeanMap
+from ..result.report import table_cells
 from ..result.spreadsheet import spreadsheet
 from ..result.statistics import summary
 from ..result.sums import Groups
@@ -86,14 +87,15 @@ def write_page(
     _check(means, singles, len(photographs))
     with tqdm(total=sum(map(len, means.values())), desc="Page", unit="unit", disable=not show_progress) as bar:
         models = [Model.of(name, _units(own, singles.get(name, ()), bar)) for name, own in means.items()]
+    is_alone = len(models) == 1
     data = {
         "title": title,
         "images": photographs,
         "shares": SHARES,
         "exponent": EXPONENT,
-        "columns": models[0].headings,
+        "columns": [*["model"] * (not is_alone), *table_cells([], [])[0]],
         "csv": spreadsheet([row for model in models for row in model.rows]),
-        "models": [model.to_dict() for model in models],
+        "models": [model.to_dict(is_alone) for model in models],
     }
     _add_maps(data, models)
     template = files(__package__).joinpath("page.html").read_text(encoding="utf-8")

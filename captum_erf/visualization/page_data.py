@@ -78,15 +78,15 @@ class Layer:
         away = [sum((u - g // 2) ** 2 for u, g in zip(*unit, strict=True)) for unit in units]
         return away.index(min(away))
 
-    def to_dict(self, model: str) -> dict[str, Any]:
-        """Everything but the pictures."""
+    def to_dict(self, model: Sequence[str]) -> dict[str, Any]:
+        """Everything but the pictures; ``model`` stands in front of its line of the table."""
         first, central = self.units[0].mean, self.units[self.central]
         grid = first.grid or (1, 1)
         return {
             "name": self.name or "the network",
             "central": self.central,
             "step": [length / units for length, units in zip(first.groups.size, grid, strict=True)],
-            "cells": [*[model] * bool(model), *table_cells([central.mean], [central.row])[1]],
+            "cells": [*model, *table_cells([central.mean], [central.row])[1]],
             "units": [unit.to_dict() for unit in self.units],
         }
 
@@ -124,12 +124,7 @@ class Model:
         named = {"model": self.name} if self.name else {}
         return [named | unit.row for unit in self.units]
 
-    @property
-    def headings(self) -> list[str]:
-        """Those of the table of layers."""
-        return [*["model"] * bool(self.name), *table_cells([], [])[0]]
-
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, is_alone: bool) -> dict[str, Any]:
         """Everything but the pictures."""
         first = self.units[0].mean
         samples = counted(first.num_samples, "sample")
@@ -139,7 +134,7 @@ class Model:
             "size": first.groups.size,
             "mean": f"mean of {samples}",
             "about": f"{magnitude_words(first.recipe)} over {samples} of {size}; {channel_words(first.recipe)}",
-            "layers": [layer.to_dict(self.name) for layer in self.layers],
+            "layers": [layer.to_dict([] if is_alone else [self.name]) for layer in self.layers],
         }
 
 

@@ -75,3 +75,16 @@ def test_show_progress_writes_a_bar(erf, capsys):
     assert capsys.readouterr().err == ""
     erf.aggregate(IMAGES.split(4), show_progress=True)
     assert "3/3" in capsys.readouterr().err
+
+
+def test_the_bar_knows_its_end(erf, capsys):
+    erf.sweep(IMAGES.split(4), positions=["center", "corner"], max_samples=8, show_progress=True)
+    shown = capsys.readouterr().err
+    assert "planning" in shown
+    assert "2/2 batches" in shown
+
+
+def test_an_update_tells_how_far_it_is(erf):
+    shares = []
+    erf.accumulator(positions=["center", "corner", "edge", (0, 1)]).update(IMAGES, advance=shares.append)
+    assert shares == [0.25, 0.5, 0.75, 1.0]
