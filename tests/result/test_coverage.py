@@ -1,8 +1,8 @@
 """
 Whether 95 % intervals hold the true value as often as they say, by simulation.
 
-Images differ by degrees. Where they are of two kinds only and 32 samples with heavy tails count as 12, intervals hold in
-88 to 91 % of cases (500 runs), and of three images all are of one kind in a quarter of cases, which no error can show.
+Images differ by degrees. Where they are of two kinds only and 32 samples with heavy tails count as 12, intervals hold
+in 88 to 91 % of cases (500 runs), and three images are all of one kind in a quarter of cases, which no error can show.
 """
 
 import numpy as np
