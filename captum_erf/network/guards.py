@@ -142,7 +142,11 @@ def quiet(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def same_random_numbers(device: torch.device) -> Iterator[None]:
-    """Whoever draws random numbers next, of torch, NumPy or Python, gets those that would have come."""
+    """
+    Whoever draws random numbers next, of torch, NumPy or Python, gets those that would have come.
+
+    The generators are the process's own: what another thread draws from them meanwhile it draws once more.
+    """
     ours, numpys = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
