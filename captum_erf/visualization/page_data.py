@@ -17,7 +17,8 @@ from ..summaries import RadiusMass, UndefinedStatistic
 from ..text import box_size, counted, number, place, times
 from .atlas import Atlas, atlas, extents, tile
 
-SHARES = [percent / 100 for percent in range(5, 101, 5)]  # of a map, for which the page knows the box
+TAIL = (0.97, 0.98, 0.99, 0.995)  # shares at which the curve of the mass bends, beside those of the slider
+SHARES = sorted([*TAIL, *(percent / 100 for percent in range(5, 101, 5))])  # for which the page knows the box
 SIZES = {"diameter_50": 0.5, "diameter_90": 0.9}  # that are told with each unit
 
 
