@@ -179,4 +179,6 @@ def _facts(field: MeanMap) -> dict[str, str]:
     if trf is None:
         return {"centre": center}
     outside = "not known" if trf.outside is None else f"{100 * trf.outside:.1f} %"
-    return {"centre": center, "TRF": box_size(trf) + " px" * (not trf.is_global), "outside": outside}
+    if trf.is_global:
+        return {"centre": center, "TRF": "global", "outside": "not defined"}
+    return {"centre": center, "TRF": f"{box_size(trf)} px", "outside": outside}
