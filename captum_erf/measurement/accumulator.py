@@ -12,7 +12,7 @@ from ..erfmap import ERFMap
 from ..geometry.field import TheoreticalReceptiveField
 from ..geometry.region import Region
 from ..network.batch import Batch
-from ..network.guards import same_random_numbers
+from ..network.guards import same_random_numbers, unchanged
 from ..result.sums import GroupSums, finite_samples
 from . import ranks as distributed
 from .measurement import Measurement
@@ -123,7 +123,7 @@ class ERFAccumulator:
         self._check_sound()
         names = self.measurement.names(batch, len(taken))
         if len(taken) > 0:
-            with self.measurement.running(taken, weights=self._plan is None):
+            with self.measurement.running(taken):
                 plan, maps = self._measured(taken, advance)
             if self.measurement.nonfinite == "raise":
                 self._check_finite(plan, maps)
@@ -284,8 +284,9 @@ class ERFAccumulator:
         return plan, maps
 
     def _make_plan(self, batch: Batch) -> Plan:
-        """A plan, for which no random numbers are used up."""
-        with same_random_numbers(batch.measured.device):
+        """A plan, for which no random numbers are used up, and after which all weights are compared."""
+        compared = unchanged(self.measurement.network.modules, eval_mode=False)
+        with same_random_numbers(batch.measured.device), compared:
             return make_plan(self.measurement, batch, min(self._most_samples, self._most_batches * len(batch)))
 
     def _check_sound(self) -> None:

@@ -116,13 +116,13 @@ class Measurement:
         return names[:samples]
 
     @contextmanager
-    def running(self, batch: Batch, *, weights: bool) -> Iterator[None]:
+    def running(self, batch: Batch) -> Iterator[None]:
         """
         Gradients are on, modules in the wanted mode; everything is as before afterwards.
 
-        Without ``weights``, only those are compared that were seen to change.
+        Of the weights only those are compared that were seen to change in a pass before.
         """
         modules = set_up(self.network, batch)
-        guarded = unchanged(modules, eval_mode=self.eval_mode, weights=weights)
+        guarded = unchanged(modules, eval_mode=self.eval_mode, weights=False)
         with gradients_enabled(), guarded, seeded(self.generator, batch.measured.device):
             yield

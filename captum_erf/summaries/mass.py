@@ -52,7 +52,7 @@ class RadiusMass:
 
     @cached_property
     def beyond(self) -> FloatArray:
-        return np.array([self._boxes.outside(step) for step in range(len(self.sides))])
+        return self._boxes.curve()
 
     @property
     def mass(self) -> FloatArray:
