@@ -20,7 +20,7 @@ from ..result.statistics import summary
 from ..result.sums import Groups
 from .atlas import EXPONENT, data_uri, finest_side
 from .page_data import SHARES, Model, Unit
-from .photographs import bare, name_of, pixels
+from .photographs import bare, levels, name_of
 
 Images = Sequence[Any] | Mapping[str, Any]
 Fields = Sequence[MeanMap] | Mapping[str, Sequence[MeanMap]]
@@ -111,7 +111,7 @@ def _named(images: Images) -> Iterator[tuple[str, Any]]:
 
 
 def _photograph(image: Any) -> str:
-    picture = Image.fromarray(pixels(image))
+    picture = Image.fromarray(np.rint(255 * levels(image)).astype(np.uint8))
     picture.thumbnail((PHOTOGRAPH_SIDE, PHOTOGRAPH_SIDE))
     return data_uri(np.asarray(picture), "JPEG", quality=88)
 

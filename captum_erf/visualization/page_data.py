@@ -17,7 +17,8 @@ from ..summaries import RadiusMass, UndefinedStatistic
 from ..text import box_size, counted, number, place, times
 from .atlas import Atlas, atlas, extents, tile
 
-SHARES = [percent / 100 for percent in range(5, 101, 5)]  # of a map, for which the page knows the box
+TAIL = (0.97, 0.98, 0.99, 0.995)  # shares at which the curve of the mass bends, beside those of the slider
+SHARES = sorted([*TAIL, *(percent / 100 for percent in range(5, 101, 5))])  # for which the page knows the box
 SIZES = {"diameter_50": 0.5, "diameter_90": 0.9}  # that are told with each unit
 
 
@@ -178,4 +179,6 @@ def _facts(field: MeanMap) -> dict[str, str]:
     if trf is None:
         return {"centre": center}
     outside = "not known" if trf.outside is None else f"{100 * trf.outside:.1f} %"
-    return {"centre": center, "TRF": box_size(trf) + " px" * (not trf.is_global), "outside": outside}
+    if trf.is_global:
+        return {"centre": center, "TRF": "global", "outside": "not defined"}
+    return {"centre": center, "TRF": f"{box_size(trf)} px", "outside": outside}
