@@ -101,7 +101,7 @@ class MeanMap:
 
     @property
     def displacement(self) -> tuple[float, ...]:
-        """From the unit centre to the middle of the smallest box with half of the map; that jumps, so its error is weak."""
+        """From the unit centre to the middle of the smallest box with half of the map. It jumps: doubt its error."""
         middles = _middles(self._boxes.box(0.5))
         return tuple(middle - place for middle, place in zip(middles, self.center, strict=True))
 
