@@ -16,9 +16,10 @@ from .canvas import LOWER, Bound, Canvas, Side, Test
 from .extents import Unit, gradient_extents
 from .field import AxisBox, axis_stride
 from .pattern import Pattern, find_patterns
-from .periods import CHEAP, FIRST_GROWTH, LEAST_GROWTH, NO_PERIOD, Canvases, Period, PeriodSearch
+from .periods import FIRST_GROWTH, LEAST_GROWTH, NO_PERIOD, Canvases, Period, PeriodSearch
 from .probing import Prober, Refused
 
+CHEAP = 0.3  # share of a whole pass below which a longer canvas also tests bounds that do not need it
 WIDTHS = (1, 4, 16, 32, 64, 96, 128)  # of canvases across the axis, tried from thin to thick
 
 

@@ -21,7 +21,6 @@ from .probing import Prober, Refused
 COMMON = (64, 448, 192, 320, 960, 256)  # pixels: multiples of common strides, patches and attention windows
 FIRST_GROWTH, LARGEST_GROWTH = 3.5, 7  # of a canvas, in lengths of the input
 LEAST_GROWTH = 320  # pixels beyond a small input in which the far taps of dilated kernels are looked for
-CHEAP = 0.3  # share of a whole pass up to which a canvas may be used freely
 MAX_TERM = 8  # of a stride as a fraction; with larger ones growth is even by rounding alone
 
 
@@ -78,7 +77,7 @@ class PeriodSearch:
     def run(self, growth: float) -> dict[int, Period]:
         """The periods, layer by layer; canvases first grow by ``growth`` pixels, and more where that shows nothing."""
         waiting = set(range(len(self.grid)))
-        if self.own.cost > CHEAP:
+        if len(self.own.size) == 1:
             waiting -= self._find_endless(waiting)
         for pixels in self._likely_pixels(waiting):
             covered = self._try(pixels, growth, waiting)
@@ -107,7 +106,7 @@ class PeriodSearch:
     def _find_endless(self, layers: Collection[int]) -> set[int]:
         """
         The layers that need no further look: on a side on which all units see the input's end, they also see that of a
-        longer input. What canvases that cannot be thin would tell of them costs more than it is worth.
+        input twice as long. In 1-D canvases cannot be thin, and a further one would cost as much as many samples.
         """
         covered = {
             (layer, test.side)

@@ -101,7 +101,11 @@ class MeanMap:
 
     @property
     def displacement(self) -> tuple[float, ...]:
-        """How far the middle of the smallest box that holds half of the map lies from the unit centre, per axis."""
+        """
+        How far the middle of the smallest box that holds half of the map lies from the unit centre, per axis.
+
+        The box has faces on pixels' faces, so that its place jumps where its side does not: its error says little.
+        """
         middles = _middles(self._boxes.box(0.5))
         return tuple(middle - place for middle, place in zip(middles, self.center, strict=True))
 
@@ -236,6 +240,10 @@ class MeanMap:
     def estimate(self, statistic: Callable[[Self], Any]) -> tuple[Any, Any]:
         r"""
         A statistic of the map with its standard error over samples (delete-a-group jackknife).
+
+        A 95 % interval is the quantile of Student's t with as many degrees of freedom as groups but one to both sides.
+        In simulations (``tests/result/test_coverage.py``) such intervals hold the truth in 91 to 97 % of cases, in 90
+        to 93 % where few samples with large gradients carry the mean, and with ``normalize=True`` in 95 % there too.
 
         Args:
             statistic (Callable): Any function of the map that gives a number, an array, a dict of these, or None. It

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import summaries
-from ..text import box_size, columns, line, merged, number, place, times
+from ..text import box_size, columns, counted, line, merged, number, place, times
 from .mean_map import MeanMap
 from .statistics import ANGLE, LEAST_R2, R2, RATIO, SIGMA, STATISTICS, Row, Statistic
 
@@ -85,10 +85,8 @@ def error_words(field: MeanMap) -> str:
 
 def independent_words(recipe: dict[str, Any], samples: int) -> str:
     """What is taken as independent: samples, or the images that ``get_groups`` has named."""
-    images = recipe.get("num_images")
-    if images is None:
-        return str(recipe.get("error_over", f"{samples} samples"))
-    return f"{images} image{'s' * (images != 1)} ({samples} samples)"
+    images, over = recipe.get("num_images"), counted(samples, "sample")
+    return str(recipe.get("error_over", over)) if images is None else f"{counted(images, 'image')} ({over})"
 
 
 def notes(field: MeanMap, row: Row) -> list[str]:
@@ -132,10 +130,9 @@ def _title(field: MeanMap) -> str:
 
 def _samples(field: MeanMap) -> str:
     left_out = f", {field.num_nonfinite} not finite and left out" if field.num_nonfinite else ""
-    samples = f"{field.num_samples} sample" + "s" * (field.num_samples != 1)
     return (
-        f"  {magnitude_words(field.recipe)} over {samples} of {times(field.groups.size)} ({field.num_dead} dead"
-        f"{left_out}); {channel_words(field.recipe)}"
+        f"  {magnitude_words(field.recipe)} over {counted(field.num_samples, 'sample')} of {times(field.groups.size)} "
+        f"({field.num_dead} dead{left_out}); {channel_words(field.recipe)}"
     )
 
 

@@ -12,9 +12,9 @@ from itertools import product
 
 import numpy as np
 
-from .arrays import FloatArray
+from .arrays import FloatArray, margins
 from .growth import NODES, Boxes, Growth, Indices, Interval
-from .outside import Outside, line_tails
+from .outside import Outside, tails
 
 SLACK = 1 + 1e-9  # above the rounding of any sum
 FEW = 1024  # pixels of a map on which all cubes are soon looked through
@@ -29,12 +29,11 @@ class Cubes(Boxes):
     def __init__(self, weights: FloatArray):
         self.num_dims = weights.ndim
         self.sides = np.arange(max(weights.shape) + 1.0)
-        axes = range(weights.ndim)
-        filled = [np.flatnonzero(weights.any(tuple(other for other in axes if other != axis))) for axis in axes]
+        filled = [np.flatnonzero(line) for line in margins(weights)]
         self._origin = np.array([pixels[0] for pixels in filled])
         weights = weights[tuple(slice(pixels[0], pixels[-1] + 1) for pixels in filled)]
         self._map = Outside(weights)
-        self._tails = [(below, _from_each(above)) for below, above in (line_tails(weights, axis) for axis in axes)]
+        self._tails = [(below, _from_each(above)) for below, above in map(tails, margins(weights))]
         self._found: dict[int, tuple[float, list[int]]] = {}  # by side: the least share outside, and the lower faces
 
     def curve(self) -> FloatArray:
