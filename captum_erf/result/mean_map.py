@@ -30,6 +30,7 @@ class MeanMap:
     layer: str
     theoretical: TheoreticalReceptiveField | None
     recipe: dict[str, Any]
+    whole: MeanMap | None = None  # the map from which this one leaves a group out
 
     @classmethod
     def from_sums(
@@ -333,7 +334,7 @@ class MeanMap:
 
     @cached_property
     def _without_one(self) -> list[Self]:
-        return [replace(self, groups=groups) for groups in self.groups.leave_one_out()]
+        return [replace(self, groups=groups, whole=self) for groups in self.groups.leave_one_out()]
 
     @cached_property
     def _boxes(self) -> summaries.RadiusMass:
@@ -341,7 +342,8 @@ class MeanMap:
 
     @cached_property
     def _gaussian(self) -> summaries.GaussianFit:
-        return summaries.gaussian_fit(self.values, self.center, self._around_trf)
+        near = None if self.whole is None else self.whole.gaussian_fit()
+        return summaries.gaussian_fit(self.values, self.center, self._around_trf, near)
 
     @cached_property
     def _shapes(self) -> list[summaries.ShapeFit]:
@@ -375,16 +377,12 @@ class MeanMap:
         trf = self.theoretical
         if trf is None or trf.is_clipped:
             return None
-        axes = zip(trf.lower, trf.upper, trf.global_axes, self.groups.size, strict=True)
+        margins = [(size + 1) // 2 for size in trf.size]
+        axes = zip(trf.lower, trf.upper, margins, trf.global_axes, self.groups.size, strict=True)
         return tuple(
-            slice(0, length) if everywhere else _widened(lower, upper, length)
-            for lower, upper, everywhere, length in axes
+            slice(0, length) if everywhere else slice(max(lower - margin, 0), min(upper + margin, length))
+            for lower, upper, margin, everywhere, length in axes
         )
-
-
-def _widened(lower: int, upper: int, length: int) -> slice:
-    margin = -(-(upper - lower) // 2)
-    return slice(max(lower - margin, 0), min(upper + margin, length))
 
 
 def _middles(box: Sequence[Interval]) -> tuple[float, ...]:
