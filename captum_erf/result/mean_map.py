@@ -101,7 +101,7 @@ class MeanMap:
 
     @property
     def displacement(self) -> tuple[float, ...]:
-        """How far the middle of the smallest box that holds half of the map lies from the unit centre, per axis."""
+        """From the unit centre to the middle of the smallest box with half of the map. It jumps: doubt its error."""
         middles = _middles(self._boxes.box(0.5))
         return tuple(middle - place for middle, place in zip(middles, self.center, strict=True))
 
@@ -236,6 +236,10 @@ class MeanMap:
     def estimate(self, statistic: Callable[[Self], Any]) -> tuple[Any, Any]:
         r"""
         A statistic of the map with its standard error over samples (delete-a-group jackknife).
+
+        In simulations 95 % intervals, t(groups - 1) errors to both sides, hold the truth in 91 to 97 % of cases, and in
+        88 to 95 % if few samples with large gradients carry the mean, which ``normalize=True`` mends. The tail ratio's
+        over 6 or 3 images do not: 86 and 78 %.
 
         Args:
             statistic (Callable): Any function of the map that gives a number, an array, a dict of these, or None. It

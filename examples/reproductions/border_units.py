@@ -82,7 +82,7 @@ for line, (network, found) in zip(axes, fields.items(), strict=True):
         draw_map(panel, field.values, f"{network}, {place} unit", f"50 % in {half(field):.0f} px", 0.5)
         (top, bottom), (left, right) = field.radius_mass().box(0.5)
         panel.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, color="white", lw=1))
-        panel.plot(field.center[1], field.center[0], "+", color="#7fd7ff", markersize=9, mew=1.5)
+        panel.plot(field.center[1], field.center[0], "+", color="#7fd7ff", markersize=9, mew=1.5, clip_on=False)
     colour_bar(line[1], 0.5)
     sides = np.array([half(found[unit]) for unit in ALL]).reshape(GRID, GRID)
     heat = line[2].imshow(sides, cmap="viridis")
@@ -91,7 +91,7 @@ for line, (network, found) in zip(axes, fields.items(), strict=True):
     line[2].set(xticks=[], yticks=[])
     figure.colorbar(heat, cax=line[2].inset_axes((1.05, 0, 0.06, 1))).ax.tick_params(labelsize="small")
 caption = (
-    f"Effective receptive fields of a corner and the centre unit of an {GRID} x {GRID} grid, each map over its own "
+    f"Effective receptive fields of a corner and the centre unit in a grid of {GRID} x {GRID}, each map over its own "
     "maximum on a square-root scale (cross: the unit's centre; white: the smallest box with 50 % of the map), and the "
     f"side of that box for every unit. Random weights; channels summed with random signs; mean over {CROPS} crops of "
     f"{SIZE} x {SIZE} of each of six photographs."

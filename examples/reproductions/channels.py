@@ -92,7 +92,7 @@ figure, axes = new_figure(
 shown = list(NETWORKS)[-1]
 for panel, choice in zip(axes[0], CHOICES, strict=True):
     row = next(row for row in rows[::-1] if (row["network"], row["channels"]) == (shown, choice))
-    sizes = (f"{share}: {row[key]:.0f} ± {row[f'{key}_se']:.0f} px" for share, key in SHOWN.items())
+    sizes = (f"{share}: {row[key]:.1f} ± {row[f'{key}_se']:.1f} px" for share, key in SHOWN.items())
     draw_map(panel, fields[shown, row["layer"], choice].values, choice, "\n".join(sizes), 0.5)
 colour_bar(axes[0, 3], 0.5)
 grid = axes[0, 0].get_gridspec()

@@ -91,14 +91,14 @@ write_table(rows, options.output / "shapes.csv")
 
 figure, axes = new_figure(8, 7.6, len(KINDS), len(DEPTHS))
 for panel, (kind, depth), numbers in zip(axes.flat, fields, rows, strict=True):
-    draw_map(panel, fields[kind, depth].values, f"{depth} layers, {numbers['trf']} px", note(numbers))
+    draw_map(panel, fields[kind, depth].values, f"{depth} layers, TRF {numbers['trf']} px", note(numbers))
 for panel, kind in zip(axes[:, 0], KINDS, strict=True):
     panel.set_ylabel(kind)
 for panel in axes[:, -1]:
     colour_bar(panel)
 caption = (
     "Effective receptive fields of chains of 3 x 3 convolutions: mean |dy/dx| over its maximum, linear; each panel is "
-    f"the theoretical receptive field, whose side stands above. Mean over {DRAWS} draws of weights and inputs (8 "
+    f"the theoretical receptive field (TRF). Mean over {DRAWS} draws of weights and inputs (8 "
     "channels; uniform weights need one). R² of a Gaussian, corrected for the noise of few draws; beta is the exponent "
     "of the generalised Gaussian that fits best, 2 for a Gaussian."
 )

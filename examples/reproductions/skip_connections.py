@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from captum_erf import ERFMap
 
 options = arguments(__doc__, "skip_connections")
-DRAWS, DEPTHS = (10, (5, 10)) if options.quick else (100, (5, 10, 20, 40))
+DRAWS, DEPTHS = (10, (5, 10)) if options.quick else (100, (5, 7, 10, 14, 20))
 WIDTH = 8
 
 

@@ -89,14 +89,14 @@ write_table(rows, options.output / "subsampling.csv")
 figure, axes = new_figure(8, 8.4, len(KINDS), len(NETWORKS))
 for panel, (kind, name), row in zip(axes.flat, fields, rows, strict=True):
     note = f"50 %: {row['diameter_50']:.1f} px, 90 %: {row['diameter_90']:.1f} px\nsquareness {row['squareness']:.2f}"
-    draw_map(panel, fields[kind, name].values, f"{name}\n{row['trf']} px", note)
+    draw_map(panel, fields[kind, name].values, f"{name}\nTRF {row['trf']} px", note)
 for panel, kind in zip(axes[:, 0], KINDS, strict=True):
     panel.set_ylabel(kind)
 for panel in axes[:, -1]:
     colour_bar(panel)
 caption = (
     "Effective receptive fields of 15 layers of 3 x 3 convolutions: mean |dy/dx| over its maximum; each panel is "
-    f"the theoretical receptive field, whose side stands above. Mean over {DRAWS} draws of weights and inputs (uniform "
+    f"the theoretical receptive field (TRF). Mean over {DRAWS} draws of weights and inputs (uniform "
     "weights need one). Below: the sides of the boxes that hold 50 and 90 % of the map, and its squareness, which is 0 "
     "for a round map and 1 for an even square."
 )

@@ -95,7 +95,7 @@ for panel, number, stage in zip(axes[0], (0, -1), ("before", "after"), strict=Fa
         f"{name}: {row[key]:.1f} ± {row[f'{key}_se']:.1f} px"
         for name, key in (("50 %", "diameter_50"), ("90 %", "diameter_90"))
     ]
-    draw_map(panel, values, f"{stage} training", "\n".join([*lines, f"accuracy {row['accuracy']:.0%}"]))
+    draw_map(panel, values, f"{stage} training", "\n".join([*lines, f"accuracy {100 * row['accuracy']:.0f} %"]))
 colour_bar(axes[0, 1])
 sizes, scores = axes[0, 2:]
 curves = {"diameter_90": "box with 90 %", "diameter_50": "box with 50 %"}
@@ -104,6 +104,8 @@ for (column, label), colour, marker in zip(curves.items(), COLOURS, MARKERS, str
     draw_curve(sizes, range(EPOCHS + 1), rows, column, color=colour, marker=marker, label=label)
 sizes.axhline(32, color="0.5", ls=":", lw=1)
 sizes.text(EPOCHS, 32.4, "image", ha="right", va="bottom", fontsize="small", color="0.35")
+for panel in (sizes, scores):
+    panel.set_xticks(range(0, EPOCHS + 1, 2))
 sizes.set(xlabel="epoch", ylabel="size [px]", ylim=(0, 36))
 sizes.legend(frameon=False, fontsize="x-small", loc="lower right")
 draw_curve(scores, range(EPOCHS + 1), rows, "accuracy", color=COLOURS[4], marker=MARKERS[4])

@@ -129,7 +129,10 @@ def mean_iou(found: Tensor, labels: Tensor) -> float:
 
 # %%
 if options.data is None:
-    name, items, test_items = "scenes", *(read_fashion_mnist(train=part, padding=0) for part in (True, False))
+    name, items, test_items = (
+        "scenes of items of Fashion-MNIST",
+        *(read_fashion_mnist(train=part, padding=0) for part in (True, False)),
+    )
     images, labels = compose(SCENES, SIDE, *items, seed=1)
     test_images, test_labels = compose(TESTED, SIDE, *test_items, seed=2)
     shown = compose(MEASURED, MEASURED_SIDE, *test_items, seed=3)[0]
@@ -188,7 +191,7 @@ for line, (start, runs) in zip(axes, courses.items(), strict=True):
     for panel, number, stage in zip(line, (0, -1), ("before", "after"), strict=False):
         values = np.mean([run[number][0].values / run[number][0].values.sum() for run in runs], 0)
         core, tails = (
-            f"{its[number][key]:.0f} ± {its[number][f'{key}_se']:.0f} px" for key in ("diameter_50", "diameter_90")
+            f"{its[number][key]:.1f} ± {its[number][f'{key}_se']:.1f} px" for key in ("diameter_50", "diameter_90")
         )
         draw_map(panel, values, f"{stage} training", f"50 %: {core}\n90 %: {tails}", 0.5)
         panel.set(xlim=middle[1] + np.array([-128, 128]), ylim=middle[0] + np.array([128, -128]))
@@ -201,7 +204,7 @@ for line, (start, runs) in zip(axes, courses.items(), strict=True):
     line[2].set(
         xlabel="training scenes seen", ylabel="size [px]", ylim=(0, 1.1 * max(row["diameter_90"] for row in rows))
     )
-axes[0, 2].legend(frameon=False, fontsize="small", loc="lower left")
+axes[1, 2].legend(frameon=False, fontsize="small", loc="upper right")
 scores = {row["start"]: f"{row['mean_iou']:.2f} ± {row['mean_iou_se']:.2f}" for row in rows}
 caption = (
     "Effective receptive field of the centre unit after the last of 16 residual blocks with four subsamplings "

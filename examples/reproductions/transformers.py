@@ -90,7 +90,7 @@ figure, axes = new_figure(8, 8.2, 3, 3, height_ratios=(1, 1, 1.2))
 for panel in axes[:2].flat[len(rows) :]:
     panel.set_axis_off()
 for panel, row in zip(axes.flat, rows, strict=False):
-    sizes = (f"{name}: {row[key]:.0f} ± {row[f'{key}_se']:.0f} px" for name, key in SHOWN.items())
+    sizes = (f"{name}: {row[key]:.1f} ± {row[f'{key}_se']:.1f} px" for name, key in SHOWN.items())
     draw_map(panel, fields[row["network"]].values, row["network"], "\n".join(sizes), 0.5)
 colour_bar(axes[0, 2], 0.5)
 grid = axes[2, 0].get_gridspec()

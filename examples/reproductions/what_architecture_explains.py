@@ -73,7 +73,7 @@ figure, axes = new_figure(8, 7.6, 3, 3, height_ratios=(1, 1, 1.5))
 for column, (name, (field, shape)) in enumerate(last.items()):
     row = [row for row in rows if row["network"] == name][-1]
     draw_map(axes[0, column], field.values, name, power=0.5)
-    explained = f"explains {row['explained']:.0%}"
+    explained = f"explains {100 * row['explained']:.0f} %"
     draw_map(axes[1, column], shape, note=explained, power=0.5)
 axes[0, 0].set_ylabel("measured,\nlast block")
 axes[1, 0].set_ylabel("predicted by the\narchitecture")
