@@ -321,6 +321,15 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
 
         Raises:
             ValueError, TypeError: An argument is none of its allowed values.
+
+        Examples::
+
+            >>> import torch
+            >>> accumulator = EffectiveReceptiveField(torch.nn.Conv1d(1, 1, 3), "").accumulator()
+            >>> for batch in torch.randn(4, 8, 1, 9):
+            ...     accumulator.update(batch)
+            >>> accumulator.compute()[0].num_samples
+            32
         """
         return ERFAccumulator(Measurement(self._network(), positions, memo=self._memo, **keywords))
 

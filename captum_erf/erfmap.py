@@ -6,6 +6,7 @@ import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,6 +19,7 @@ from .result.mean_map import MeanMap
 from .result.sums import Groups
 
 FILE_VERSION = 3
+FAST = 1  # of zlib's levels: a fifth of the usual time for files that are 6 % larger
 
 
 class ERFMap(MeanMap):
@@ -39,15 +41,41 @@ class ERFMap(MeanMap):
 
         >>> import torch
         >>> from torch import nn
-        >>> from captum_erf import EffectiveReceptiveField
-        >>> model = nn.Sequential(nn.Conv1d(1, 1, 3, bias=False), nn.Conv1d(1, 1, 3, bias=False))
+        >>> from captum_erf import EffectiveReceptiveField, theory
+        >>> model = nn.Sequential(*[nn.Conv1d(1, 1, 3, bias=False) for _ in range(6)])
         >>> for layer in model:
         ...     _ = nn.init.ones_(layer.weight)
-        >>> field = EffectiveReceptiveField(model, "1").aggregate([torch.zeros(2, 1, 7)])
-        >>> field.values
-        array([0., 1., 2., 3., 2., 1., 0.])
-        >>> field.center, round(field.radius_mass().diameter(0.5), 6)
-        ((3.0,), 1.75)
+        >>> field = EffectiveReceptiveField(model, "5").aggregate([torch.zeros(20, 1, 15)])
+        >>> field.values.round(9)
+        array([  0.,   1.,   6.,  21.,  50.,  90., 126., 141., 126.,  90.,  50.,
+                21.,   6.,   1.,   0.])
+        >>> field.center, round(field.radius_mass().diameter(0.5), 3)
+        ((7.0,), 2.774)
+        >>> round(field.equivalent_width(), 3), round(field.tail_ratio(), 3), field.threshold_size()
+        (6.514, 2.402, 9.0)
+        >>> [[round(end, 3) for end in interval] for interval in field.extent(0.9)]
+        [[-3.331, 3.331]]
+        >>> round(field.effective_pixels(), 3), round(field.square_share(0.5)[0], 3)
+        (7.202, 2.774)
+        >>> field.moments()
+        Moments(centroid 7 px; sigmas 2 px)
+        >>> field.gaussian_fit()
+        GaussianFit(gaussian: R^2 0.9999; mean 7 px; sigmas 2.093 px; amplitude 143; background -1.388)
+        >>> field.compare_shapes()[0].family
+        'generalised gaussian'
+        >>> round(field.share_of_theory(theory.random_weights(model, "5", (1, 15))), 2)  # equal weights are not random
+        0.9
+        >>> field.ratio(field, lambda field: field.equivalent_width())
+        (1.0, 0.0)
+        >>> row = field.summary()
+        >>> row["trf_size"], round(row["diameter_50"], 3)
+        ([13], 2.774)
+        >>> figure = field.plot(title="Six convolutions")
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     field.save(f"{folder}/field.npz")
+        ...     ERFMap.load(f"{folder}/field.npz").num_samples
+        20
     """
 
     def summary(self) -> dict[str, Any]:
@@ -71,7 +99,15 @@ class ERFMap(MeanMap):
         return f"ERFMap(layer={self.layer!r}, position={self.position}, num_samples={self.num_samples})"
 
     def plot(self, **options: Any) -> Figure:
-        """The map with its theoretical field, Gaussian and radius-mass curve, see :func:`visualization.plot`."""
+        r"""
+        The map with its theoretical field, Gaussian and radius-mass curve.
+
+        Args:
+            **options: As in :func:`visualization.plot`.
+
+        Returns:
+            *matplotlib.figure.Figure*
+        """
         return visualization.plot(self, **options)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
@@ -100,16 +136,19 @@ class ERFMap(MeanMap):
             "recipe": self.recipe,
             "group_offset": groups.region.offset,
         }
-        np.savez_compressed(
-            target,
-            header=np.array(json.dumps(header)),
-            values=self.values,
-            group_sums=groups.sums,
-            group_counts=groups.counts,
-            group_dead=groups.dead,
-            group_squares=groups.squares,
-            group_prints=groups.prints,
-        )
+        arrays = {
+            "header": np.array(json.dumps(header)),
+            "values": self.values,
+            "group_sums": groups.sums,
+            "group_counts": groups.counts,
+            "group_dead": groups.dead,
+            "group_squares": groups.squares,
+            "group_prints": groups.prints,
+        }
+        with ZipFile(target, "w", ZIP_DEFLATED, compresslevel=FAST) as file:
+            for name, array in arrays.items():
+                with file.open(f"{name}.npy", "w", force_zip64=True) as part:
+                    np.lib.format.write_array(part, array, allow_pickle=False)
 
     @classmethod
     def load(cls, path: str | Path) -> ERFMap:
@@ -120,7 +159,7 @@ class ERFMap(MeanMap):
             path (str or Path): The ``.npz`` file.
 
         Returns:
-            *ERFMap*
+            *ERFMap*, equal to the one that was saved.
 
         Raises:
             FileNotFoundError: There is no such file.

@@ -169,6 +169,11 @@ class Crops(Dataset[Tensor]):
         """Which of the images a crop is of."""
         return number % len(self.files)
 
+    def name_of(self, number: int) -> str:
+        """The file that a crop is of, with the crop's number where there are more crops than files."""
+        file = self.files[self.image_of(number)]
+        return str(file) if self.num_samples <= len(self.files) else f"{file}, crop {number + 1}"
+
     @property
     def num_images(self) -> int:
         """How many images there are crops of."""

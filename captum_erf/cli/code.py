@@ -3,47 +3,62 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..images import NUM_SAMPLES, Crops
 from ..network.layouts import channels_last, tokens
+from . import comparison
+from .page import MOST_SAMPLES, name_of, num_apart
 from .plan import Case, Settings
 from .samples import Samples
+
+PLACES = {  # of what the code may name
+    "captum_erf": ("EffectiveReceptiveField", "channels_last", "protocols", "tokens"),
+    "captum_erf.cli.page": ("each_alone", "pictures"),
+    "captum_erf.cli.samples": ("Arrays", "Noise", "loader", "numbers_of"),
+    "captum_erf.cli.weights": ("read_weights",),
+    "captum_erf.images": ("folder", "photograph"),
+    "captum_erf.measurement.loop": ("run_through",),
+    "captum_erf.visualization": ("plot_layers", "plot_models", "write_page"),
+}
+
+
+class Name(str):
+    """Text that stands for itself in the code."""
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 def show_code(
     options: argparse.Namespace, settings: Settings, cases: Sequence[Case], samples: Sequence[Samples]
 ) -> str:
-    """A script that measures the cases and prints their reports."""
-    body = [
-        line
-        for case, its in zip(cases, samples, strict=True)
-        for line in ["", *_measurement(options, settings, case, its)]
-    ]
+    """A script that measures the cases, prints their reports and draws them."""
+    body = ["fields = []", *["units = {}"] * options.page]
+    for case, its in zip(cases, samples, strict=True):
+        body += ["", *_measurement(options, settings, case, its)]
+        if options.page:
+            body += _units(options, settings, case, its)
     report = f"protocols.{settings.protocol.name}.report(field)" if settings.protocol else "field"
-    body += ["", "for field in fields:", f"    print({report}, end='\\n\\n')"]
-    return "\n".join([*_imports("\n".join(body), cases), "", "fields = []", *body])
+    body += ["", "for field in fields:", f"    print({report}, end='\\n\\n')", f"figure = {_figure(cases)}"]
+    body += [f"figure.savefig('{comparison.picture_name(len(cases))}.{ending}')" for ending in options.format]
+    if options.page:
+        body.append("alone = {name: each_alone(own) for name, own in units.items()}")
+        images = Name(f"pictures({_samples(options, samples[0])})")
+        body.append(_call("write_page", "page.html", Name("units"), images, image_fields=Name("alone")))
+    return "\n".join([*_imports("\n".join(body), cases), "", *body])
 
 
 def _imports(body: str, cases: Sequence[Case]) -> Iterator[str]:
     """The lines that import what the body names."""
-    own = dict.fromkeys(case.found.code.imports for case in cases)
     yield "import torch"
-    yield from own
-    yield "from torch.utils.data import DataLoader"
+    yield from dict.fromkeys(case.found.code.imports for case in cases)
     yield ""
-    names = ["EffectiveReceptiveField", "channels_last", "protocols", "tokens"]
-    yield f"from captum_erf import {', '.join(name for name in names if name in body)}"
-    for name, place in {
-        "Arrays": "cli.samples",
-        "Noise": "cli.samples",
-        "folder": "images",
-        "photograph": "images",
-        "read_weights": "cli.weights",
-    }.items():
-        if f"{name}(" in body:
-            yield f"from captum_erf.{place} import {name}"
+    for place, names in PLACES.items():
+        found = [name for name in names if any(f"{name}{end}" in body for end in "(.),")]
+        if found:
+            yield f"from {place} import {', '.join(found)}"
 
 
 def _measurement(options: argparse.Namespace, settings: Settings, case: Case, samples: Samples) -> Iterator[str]:
@@ -59,18 +74,49 @@ def _measurement(options: argparse.Namespace, settings: Settings, case: Case, sa
     yield f"erf = {_call('EffectiveReceptiveField', Name('model'), case.layers, layout=read_by, call=options.call)}"
     yield f"samples = {_samples(options, samples)}"
     yield f"torch.manual_seed({options.seed})"
-    keywords = {key: value for key, value in settings.keywords.items() if key not in _fixed(settings)}
-    keywords["positions"] = list(keywords["positions"])
-    keywords["normalize"] = keywords["normalize"] or None
-    keywords["window"] = None if keywords["window"] == "auto" else False
-    keywords["autocast"] = keywords["autocast"] and Name(str(keywords["autocast"]))
-    fixed = f", **protocols.{settings.protocol.name}.settings" if settings.protocol else ""
-    loader = Name(f"DataLoader(samples, {options.batch_size}, generator=torch.Generator())")
-    yield f"fields += {_call('erf.sweep', loader, **keywords, target_error=options.target_error)[:-1]}{fixed})"
+    loader = Name(f"loader(samples, {options.batch_size})")
+    keywords = _keywords(settings, settings.keywords["positions"])
+    stop = {"target_error": options.target_error, "min_samples": options.min_samples}
+    if options.min_samples is None:
+        yield f"fields += {_call('erf.sweep', loader, **keywords, **stop)}"
+    else:
+        yield f"fields += {_call('run_through', Name(_call('erf.accumulator', **keywords)), loader, **stop)}"
 
 
-def _fixed(settings: Settings) -> Mapping[str, Any]:
-    return settings.protocol.settings if settings.protocol else {}
+def _units(options: argparse.Namespace, settings: Settings, case: Case, samples: Samples) -> Iterator[str]:
+    """The units of the page, over the first samples."""
+    batches = Name(f"loader(samples, {options.batch_size}, {num_apart(samples)})")
+    keywords = _keywords(settings, "grid") | {"get_groups": None, "groups": MOST_SAMPLES}
+    yield f"torch.manual_seed({options.seed})"
+    yield f"units[{name_of(case)!r}] = {_call('erf.sweep', batches, **keywords)}"
+
+
+def _keywords(settings: Settings, positions: Any) -> dict[str, Any]:
+    """Keywords of a sweep where they are not the default."""
+    given = settings.keywords
+    keywords: dict[str, Any] = {
+        "positions": positions,
+        "channel": given["channel"],
+        "window": None if given["window"] == "auto" else False,
+        "autocast": given["autocast"] and Name(str(given["autocast"])),
+        "normalize": given["normalize"] or None,
+        "get_groups": Name("numbers_of"),
+    }
+    if settings.protocol is None:
+        return keywords
+    own = {key: value for key, value in keywords.items() if key not in settings.protocol.settings}
+    return own | {"**": Name(f"protocols.{settings.protocol.name}.settings")}
+
+
+def _figure(cases: Sequence[Case]) -> str:
+    if len(cases) == 1:
+        return "plot_layers(fields)"
+    order = [(number, layer) for number, case in enumerate(cases) for layer in case.layers]
+    rows = {
+        row: {label: Name(f"fields[{order.index(place)}]") for label, place in labelled.items()}
+        for row, labelled in comparison.places(cases).items()
+    }
+    return f"plot_models({rows})"
 
 
 def _samples(options: argparse.Namespace, samples: Samples) -> str:
@@ -85,15 +131,8 @@ def _samples(options: argparse.Namespace, samples: Samples) -> str:
     return _call("folder", str(options.data), samples.num_samples, **keywords)
 
 
-class Name(str):
-    """Text that stands for itself in the code."""
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
 def _call(name: str, *given: Any, **keywords: Any) -> str:
     """The call of a function, without the keywords that are None."""
     arguments = [repr(value) for value in given]
-    arguments += [f"{key}={value!r}" for key, value in keywords.items() if value is not None]
+    arguments += [f"{key}={value!r}".replace("**=", "**") for key, value in keywords.items() if value is not None]
     return f"{name}({', '.join(arguments)})"

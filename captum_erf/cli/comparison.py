@@ -12,6 +12,7 @@ from ..result.statistics import STATISTICS, Statistic
 from ..text import number
 from . import files
 from .measure import Measured
+from .plan import Case
 
 COMPARED = ("diameter_50", "diameter_90")  # sizes of which the table gives differences
 
@@ -63,16 +64,34 @@ def file_names(measured: Sequence[Measured]) -> list[str]:
     return files.file_names(labels)
 
 
-def plot(measured: Sequence[Measured]) -> Figure:
-    """Networks, and their layers where there are several, across; their weights down."""
-    several = len({found.case.wanted for found in measured}) > 1
-    rows: dict[int, dict[str, ERFMap]] = {}
+def picture_name(count: int) -> str:
+    """The file of the figure of so many cases, without its ending."""
+    return "models" if count > 1 else "erf"
+
+
+def places(cases: Sequence[Case]) -> dict[str, dict[str, tuple[int, str]]]:
+    """Where the figure shows what: weights down, and in each row by its label the number of a case, and a layer.
+
+    Networks stand across, and their layers where there are several.
+    """
+    several = len({case.wanted for case in cases}) > 1
+    rows: dict[int, dict[str, tuple[int, str]]] = {}
     weights: dict[int, dict[str, None]] = {}
-    for found in measured:
-        row = sum(other.case.wanted == found.case.wanted for other in measured[: measured.index(found)])
-        weights.setdefault(row, {})[found.case.label] = None
-        for field in found.fields:
-            name = found.case.wanted.short if several else ""
-            layer = field.layer if len(found.fields) > 1 or found.case.wanted.layers or not several else ""
-            rows.setdefault(row, {})[" ".join(filter(None, [name, layer]))] = field
-    return visualization.plot_models({" / ".join(weights[row]): fields for row, fields in rows.items()})
+    for index, case in enumerate(cases):
+        row = sum(other.wanted == case.wanted for other in cases[:index])
+        weights.setdefault(row, {})[case.label] = None
+        for layer in case.layers:
+            shown = layer if len(case.layers) > 1 or case.wanted.layers or not several else ""
+            label = " ".join(filter(None, [case.wanted.short if several else "", shown]))
+            rows.setdefault(row, {})[label] = index, layer
+    return {" / ".join(weights[row]): labelled for row, labelled in rows.items()}
+
+
+def plot(measured: Sequence[Measured]) -> Figure:
+    """The figure of all maps; layers without one, for they are dead, have no place."""
+    fields = {(index, field.layer): field for index, found in enumerate(measured) for field in found.fields}
+    rows = {
+        row: {label: fields[place] for label, place in labelled.items() if place in fields}
+        for row, labelled in places([found.case for found in measured]).items()
+    }
+    return visualization.plot_models({row: labelled for row, labelled in rows.items() if labelled})

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..result.statistics import Row
-from ..text import columns, interval
-from .texts import Spacing
+from ..spacing import Spacing
+from ..text import columns, interval, number
 
 SHARES = (50, 90)  # percent of the map
 AXES = ("z", "y", "x")
@@ -14,7 +14,8 @@ AXES = ("z", "y", "x")
 
 def extents(rows: Sequence[Row], labels: Sequence[Sequence[str]], spacing: Spacing) -> str:
     r"""
-    A table of extents, and their lengths with errors, a line for each map.
+    A table of extents and their lengths with errors, a line for each map; where pixels are as long along every axis,
+    of the sides of boxes as well.
 
     Args:
         rows (Sequence[dict]): Summaries of the maps, see :meth:`ERFMap.summary`.
@@ -22,32 +23,25 @@ def extents(rows: Sequence[Row], labels: Sequence[Sequence[str]], spacing: Spaci
         spacing (Spacing): Length of a step between two input positions.
     """
     before = labels or [[]] * (len(rows) + 1)
-    num_dims = max(len(row["input_size"]) for row in rows)
-    names = AXES[-num_dims:]
-    lines = [[*before[0], "layer", *(f"{share} % {name} [{spacing.unit or 1}]" for share in SHARES for name in names)]]
+    names = AXES[-max(len(row["input_size"]) for row in rows) :]
+    even, unit = len(set(spacing.lengths)) == 1, spacing.unit or 1
+    sides = [f"ERF {share} % [{unit}]" for share in SHARES if even]
+    lines = [[*before[0], "layer", *sides, *(f"{share} % {name} [{unit}]" for share in SHARES for name in names)]]
     for label, row in zip(before[1:], rows, strict=True):
-        lengths = along(spacing, len(row["input_size"]))
-        lines.append(
-            [*label, row["layer"] or "the network", *(cell for share in SHARES for cell in _cells(row, share, lengths))]
-        )
+        lengths = spacing.along(len(row["input_size"]))
+        cells = [_side(row, f"diameter_{share}", lengths[0]) for share in SHARES if even]
+        cells += [cell for share in SHARES for cell in _extents(row, f"extent_{share}", lengths)]
+        lines.append([*label, row["layer"] or "the network", *cells])
     return columns(lines, left=1 + len(before[0]))
 
 
-def along(spacing: Spacing, num_dims: int) -> Sequence[float]:
-    """The length of a step on every axis.
-
-    Raises:
-        ValueError: There are neither one length nor one for each axis.
-    """
-    if len(spacing.lengths) not in (1, num_dims):
-        raise ValueError(
-            f"--spacing {spacing} has {len(spacing.lengths)} lengths; expected 1 or {num_dims}, one an axis."
-        )
-    return spacing.lengths if len(spacing.lengths) == num_dims else spacing.lengths * num_dims
+def _side(row: Row, key: str, length: float) -> str:
+    value, error = row[key], row[f"{key}_se"]
+    return "-" if value is None else number(value * length, None if error is None else error * length, 3)
 
 
-def _cells(row: Row, share: int, lengths: Sequence[float]) -> list[str]:
-    extents, errors = row[f"extent_{share}"], row[f"extent_{share}_se"]
+def _extents(row: Row, key: str, lengths: Sequence[float]) -> list[str]:
+    extents, errors = row[key], row[f"{key}_se"]
     if extents is None:
         return ["-"] * len(lengths)
     return [

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..network.guards import eager, unchanged
 from ..network.layers import find_layers
 from ..network.layouts import Layout, apply_layout, channels_last, check_layout, fits_input, tokens
-from ..text import times
+from ..text import counted, times
 
 EVEN = 1e-5  # spread of the sums over channels, as a share of their terms' sizes, that counts as rounding
 MOST_PREFIX = 8  # tokens in front of those with a place: class token and registers
@@ -135,6 +135,16 @@ def wanted_layers(model: nn.Module, outputs: Outputs, wanted: Iterable[str], cal
                 "--call -1 for the last."
             )
     return list(dict.fromkeys(found))
+
+
+def check_call(outputs: Outputs, layers: Iterable[str], call: int | None) -> None:
+    """Refuses a call that one of the layers has not."""
+    for name in layers:
+        calls = outputs[name].calls
+        if call is not None and not -calls <= call < calls:
+            raise ValueError(
+                f"--call {call}: {name} runs {counted(calls, 'time')} in one pass; use {-calls} to {calls - 1}."
+            )
 
 
 def read_shape(name: str, output: Output, layout: Layout, size: Sequence[int]) -> tuple[int, ...]:

@@ -53,16 +53,17 @@ def measure(options: argparse.Namespace, settings: Settings, case: Case, samples
         skip_dead=True,
         show_progress=True,
     )
-    return Measured(case, samples, erf, [_with_origin(field, case, samples) for field in fields])
+    origin: dict[str, Any] = {"model": case.wanted.name, "weights": case.found.weights, "images": samples.words}
+    if options.spacing is not None:
+        origin["spacing"] = str(options.spacing)
+    return Measured(case, samples, erf, [_with_origin(field, samples, origin) for field in fields])
 
 
-def _with_origin(field: ERFMap, case: Case, samples: Samples) -> ERFMap:
+def _with_origin(field: ERFMap, samples: Samples, origin: dict[str, Any]) -> ERFMap:
     """The map whose recipe tells of what network, weights and images it is, and over what its errors run."""
-    words: dict[str, Any] = {"model": case.wanted.name, "weights": case.found.weights, "images": samples.words}
     independent = independent_words(samples, field.num_samples)
-    if independent is not None:
-        words |= {"num_images": None, "error_over": independent}
-    return replace(field, recipe=field.recipe | words)
+    over = {} if independent is None else {"num_images": None, "error_over": independent}
+    return replace(field, recipe=field.recipe | origin | over)
 
 
 def _saved_run(
@@ -77,9 +78,9 @@ def _saved_run(
         "model": case.wanted.name,
         "layers": case.layers,
         "input": times(case.shape),
-        "seed": options.seed,
+        **{name: getattr(options, name) for name in ("seed", "normalize", "window", "protocol", "autocast", "layout")},
         "position": str(settings.keywords["positions"][0]),
-        "channel": options.channel,
+        "channel": "all" if options.channel is None else options.channel,
         "samples": samples.words,
         "files": resume.stamp(samples),
         "weights": resume.digest(case.found.model),

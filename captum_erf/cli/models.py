@@ -118,7 +118,8 @@ def _import_torchvision() -> ModuleType:
 def _elsewhere(name: str) -> str:
     """Where else a model of that name is, in words."""
     if Path(name).suffix == ".py" or Path(f"{name}.py").is_file():
-        return f" For a model of your own name its factory as well: ./{name.removesuffix('.py')}.py:FACTORY."
+        file = f"{Path(name).with_suffix('.py')}:FACTORY"
+        return f" For a model of your own name its factory as well: {'' if Path(file).is_absolute() else './'}{file}."
     if "timm" not in sys.modules and importlib.util.find_spec("timm") is None:
         return ""
     known = name.split(".")[0] in importlib.import_module("timm").list_models()
@@ -165,7 +166,7 @@ def _fetch(create: Callable[[], nn.Module], published: str, url: str) -> nn.Modu
         file = url.rsplit("/", 1)[-1] if url.rpartition(".")[2] in ("pth", "pt", "bin", "safetensors") else "FILE"
         way = f" Where there is internet, download {url} and pass --weights {file}." if url else ""
         raise WeightsError(
-            f"The weights {published} could not be had: {type(error).__name__}: {error}.{way}"
+            f"The weights {published} could not be had: {type(error).__name__}: {str(error).rstrip('.')}.{way}"
         ) from error
 
 
@@ -186,7 +187,7 @@ def _factory(wanted: Wanted, published: str | None) -> NamedModel:
         made = inner
         code += ".model"
     if not isinstance(made, nn.Module):
-        raise ValueError(f"{name} returned a {type(made).__name__}; expected a torch.nn.Module.")
+        raise ValueError(f"{name} returned something of type {type(made).__name__}; expected a torch.nn.Module.")
     return NamedModel(made, "as its code left them (seed {seed})", _own_code(wanted, code))
 
 
@@ -200,7 +201,7 @@ def _own_code(wanted: Wanted, expression: str) -> Code:
 
 def _call(made: Any, wanted: Wanted) -> Any:
     if isinstance(made, nn.Module) or not callable(made):
-        kind = "a model already" if isinstance(made, nn.Module) else f"a {type(made).__name__}"
+        kind = "a model already" if isinstance(made, nn.Module) else f"of type {type(made).__name__}"
         raise ValueError(
             f"{wanted.place}:{wanted.attribute} is {kind}; expected "
             + ("no arguments." if isinstance(made, nn.Module) else "a torch.nn.Module or a function that returns one.")
@@ -250,7 +251,8 @@ def _attribute(module: ModuleType, wanted: Wanted) -> Any:
 
 def _at_fault(error: Exception) -> str:
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"
+    where = "" if frame.filename == __file__ else f" ({frame.filename}, line {frame.lineno})"
+    return f"{type(error).__name__}: {error}{where}"
 
 
 def near(name: str, names: Iterable[str], prefix: str = "") -> str:

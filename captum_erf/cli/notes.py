@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from ..images import Crops
 from ..measurement.loop import relative_error
 from ..result import report
 from ..result.statistics import Row
@@ -16,7 +15,7 @@ from .terminal import wrapped
 
 TABLE_WORDS = (
     "TRF: theoretical receptive field, outside: its share outside the input; ERF: side of the smallest box that holds "
-    "this share of the map; sigma, R²: Gaussian fit. Lengths in pixels."
+    "this share of the map; sigma, R²: Gaussian fit. Lengths in pixels"
 )
 
 
@@ -26,13 +25,23 @@ def notes(
     """What the table does not say by itself."""
     fields = [field for found in measured for field in found.fields]
     unit = fields[0].position if len(fields) == 1 else settings.keywords["positions"][0]
-    paragraphs = [TABLE_WORDS, _error_words(measured), f"Unit: {unit}, {report.channel_words(fields[0].recipe)}."]
+    pixels = f" of {options.spacing}" if options.spacing else ""
+    paragraphs = [
+        f"{TABLE_WORDS}{pixels}.",
+        _error_words(measured),
+        f"Unit: {unit}, {report.channel_words(fields[0].recipe)}.",
+    ]
     if options.spacing:
         paragraphs.append(
             "z, y, x: ends of the shortest interval with that share of the map, from the unit's own cell."
         )
     if len(measured) > 1:
         paragraphs.append("Δ: difference from the first row, or the same layer's first row, image by image.")
+        if len({field.num_samples for field in fields}) > 1:
+            paragraphs.append(
+                "Δ is left out where a network stopped after another number of samples (--target-error); --min-samples "
+                "at the largest of these gives all the same."
+            )
     several = len(measured) > 1
     left = iter(summaries)
     for found in measured:
@@ -44,10 +53,7 @@ def notes(
 
 
 def _error_words(measured: Sequence[Measured]) -> str:
-    first = measured[0]
-    words = [report.error_words(first.fields[0])]
-    if isinstance(first.samples, Crops) and first.samples.num_images == 1:
-        words.append("They say how the numbers vary between crops of this photograph, not between photographs.")
+    words = [report.error_words(measured[0].fields[0])]
     if any(found.case.weights is None for found in measured):
         words.append("What another draw of random weights would change is not in them.")
     return " ".join(words)

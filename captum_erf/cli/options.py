@@ -9,6 +9,7 @@ from math import inf
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ..spacing import Spacing
 from ..version import __version__
 from . import texts
 from .texts import Wanted
@@ -249,7 +250,7 @@ def split_weights(text: str | None, models: Sequence[Wanted]) -> list[list[str |
         value = part.removeprefix(f"{models[named[0]].name}=") if named else part
         _check_weights(value, alone=bool(named) or len({wanted.name for wanted in models}) == 1)
         for place in named or range(len(models)):
-            given[place].append(None if value in texts.UNNAMED else value)
+            given[place].append(texts.weights(value))
     empty = [wanted.name for wanted, weights in zip(models, given, strict=True) if not weights]
     if empty:
         raise ValueError(f"--weights says nothing of {empty[0]}; add {empty[0]}=FILE, none or DEFAULT.")
@@ -280,5 +281,5 @@ def plain(options: argparse.Namespace) -> dict[str, Any]:
     given = {name: value for name, value in vars(options).items() if value is not None}
     return given | {
         "models": ["@".join([wanted.name, ",".join(wanted.layers)]).strip("@") for wanted in options.models],
-        **{name: str(value) for name, value in given.items() if isinstance(value, (Path, texts.Spacing))},
+        **{name: str(value) for name, value in given.items() if isinstance(value, (Path, Spacing))},
     }

@@ -15,7 +15,7 @@ from torch import nn
 from ..network.layouts import Layout, channels_last, tokens
 from ..network.units import resolve_position
 from ..protocols import PROTOCOLS, Protocol
-from .layers import Outputs, Reading, default_layers, detect_layout, look, read_shape, wanted_layers
+from .layers import Outputs, Reading, check_call, default_layers, detect_layout, look, read_shape, wanted_layers
 from .models import NamedModel, load_model
 from .options import PRECISIONS, is_file
 from .samples import input_shape
@@ -177,6 +177,7 @@ def _choose(
     if layers is None:
         layers = default_layers(model, outputs, reading.layout, size)
         layers = layers if len(options.models) == 1 else layers[-1:]
+    check_call(outputs, layers, options.call)
     return layers, reading
 
 

@@ -11,10 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from ..measurement.accumulator import ERFAccumulator
-from .samples import Grouped, Samples
+from .samples import Samples, loader
 
 FORMAT = "captum-erf run, version 2"
 WORDS = {  # what tells a run from another, as "it ..., this run ..."
@@ -24,9 +23,8 @@ WORDS = {  # what tells a run from another, as "it ..., this run ..."
     "input": ("took inputs of {}", "takes {}"),
     "samples": ("was over {}", "is over {}"),
     "files": ("saw the images before they were changed", "sees them as they are now"),
-    "seed": ("had --seed {}", "has {}"),
     "position": ("measured the unit {}", "asks for {}"),
-    "channel": ("took the channel {}", "takes {}"),
+    "channel": ("took the channels {}", "takes {}"),
 }
 
 
@@ -40,7 +38,7 @@ class Identity:
         """The first difference from a stored run, in words; None where there is none."""
         for key, value in self.values.items():
             if stored.get(key) != value:
-                there, here = WORDS[key]
+                there, here = WORDS.get(key, (f"had --{key} {{}}", "has {}"))
                 return f"it {there.format(_words(stored.get(key)))}, this run {here.format(_words(value))}"
         return None
 
@@ -48,7 +46,9 @@ class Identity:
 def _words(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
-    return "all" if value is None else str(value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "none" if value is None else str(value)
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Batches:
     def __init__(
         self, samples: Samples, batch_size: int, accumulator: ERFAccumulator, saved: SavedRun | None = None
     ) -> None:
-        self._loader = loader(samples, range(accumulator.num_samples, len(samples)), batch_size)
+        self._loader = loader(samples, batch_size, first=accumulator.num_samples)
         self._accumulator = accumulator
         self._saved = saved
 
@@ -126,11 +126,6 @@ class Batches:
             yield batch
             if self._saved is not None and (number % self._saved.every == 0 or number == len(self)):
                 self._saved.write(self._accumulator)
-
-
-def loader(samples: Samples, numbers: range, batch_size: int) -> DataLoader[tuple[Tensor, int]]:
-    """Batches of the samples of these numbers; drawing none of the random numbers that a stored run counts on."""
-    return DataLoader(Grouped(samples, numbers), batch_size, generator=torch.Generator())
 
 
 def digest(model: nn.Module) -> str:

@@ -14,10 +14,11 @@ from .. import visualization
 from ..erfmap import ERFMap
 from ..images import NoImagesError
 from ..result.report import channel_words, table
+from ..spacing import Spacing
 from ..version import __version__
 from . import comparison, files
 from .code import show_code
-from .extents import along, extents
+from .extents import extents
 from .listing import list_layers
 from .measure import Measured, measure
 from .notes import notes
@@ -26,7 +27,6 @@ from .page import write_page
 from .plan import Case, Settings, each_model, make_cases, make_settings
 from .samples import Samples, make_samples
 from .terminal import fitted, tell
-from .texts import Spacing
 
 LISTED = 8  # maps up to which each is named
 
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
             tell(show_code(options, settings, cases, samples))
             return
         for case in cases:
-            along(options.spacing or Spacing((1.0,), ""), len(case.shape) - 1)
+            (options.spacing or Spacing()).along(len(case.shape) - 1)
         if options.page and any(len(case.shape) != 3 for case in cases):
             raise ValueError("--page shows maps over images; drop it for signals and volumes.")
     except NoImagesError:
@@ -107,7 +107,7 @@ def _drawings(
     """The picture in every format, and the page, by the names of their files."""
     several = len(measured) > 1
     draw = cache(lambda: comparison.plot(measured) if several else visualization.plot_layers(measured[0].fields))
-    name = "models" if several else "erf"
+    name = comparison.picture_name(len(measured))
     drawings: dict[str, Callable[[Path], object]] = {
         f"{name}.{ending}": lambda file: draw().savefig(file) for ending in options.format
     }

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from .. import images
 from ..images import NUM_SAMPLES, Crops, Look
@@ -23,8 +23,24 @@ COLOURS = (1, 3)  # channels of photographs
 OTHER_INPUTS = {1: ("signals", "C,L", "4096"), 3: ("volumes", "C,D,H,W", "32,64,64")}  # by number of axes
 
 
+class Own(Dataset[Tensor]):
+    """Samples each of which is an image of its own."""
+
+    num_samples: Any
+
+    def __len__(self) -> int:
+        return int(self.num_samples)
+
+    def image_of(self, number: int) -> int:
+        return number
+
+    @property
+    def num_images(self) -> int:
+        return len(self)
+
+
 @dataclass(frozen=True)
-class Noise(Dataset[Tensor]):
+class Noise(Own):
     """Samples of standard normal noise, where there is no image that would do."""
 
     num_samples: int
@@ -32,19 +48,12 @@ class Noise(Dataset[Tensor]):
     seed: int = 0
     files: tuple[Path, ...] = ()
 
-    def __len__(self) -> int:
-        return self.num_samples
-
     def __getitem__(self, number: int) -> Tensor:
         generator = np.random.default_rng([self.seed, number])
         return torch.from_numpy(generator.standard_normal(self.shape, dtype=np.float32))
 
-    def image_of(self, number: int) -> int:
-        return number
-
-    @property
-    def num_images(self) -> int:
-        return self.num_samples
+    def name_of(self, number: int) -> str:
+        return f"noise {number + 1}"
 
     @property
     def words(self) -> str:
@@ -52,14 +61,15 @@ class Noise(Dataset[Tensor]):
 
 
 @dataclass(frozen=True)
-class Arrays(Dataset[Tensor]):
+class Arrays(Own):
     """The middle of arrays of shape ``(C, *size)``, or ``size`` where C is 1, in ``.npy`` files; values as they are."""
 
     files: tuple[Path, ...]
     shape: tuple[int, ...]
     source: str
 
-    def __len__(self) -> int:
+    @property
+    def num_samples(self) -> int:
         return len(self.files)
 
     def __getitem__(self, number: int) -> Tensor:
@@ -79,12 +89,8 @@ class Arrays(Dataset[Tensor]):
         middle = array[tuple(slice(start, start + wanted) for start, wanted in zip(starts, self.shape, strict=True))]
         return torch.from_numpy(np.array(middle, dtype=np.float32))
 
-    def image_of(self, number: int) -> int:
-        return number
-
-    @property
-    def num_images(self) -> int:
-        return len(self.files)
+    def name_of(self, number: int) -> str:
+        return str(self.files[number])
 
     @property
     def words(self) -> str:
@@ -96,17 +102,26 @@ Samples = Crops | Noise | Arrays
 
 @dataclass(frozen=True)
 class Grouped(Dataset[tuple[Tensor, int]]):
-    """Samples with the number of what each is of: its image, or, of a single photograph, the crop itself."""
+    """Samples from ``first`` to ``most``, with the number of what each is of: its image, or of a single one itself."""
 
     samples: Samples
-    numbers: Sequence[int]
+    most: int | None = None
+    first: int = 0
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        most = len(self.samples) if self.most is None else min(self.most, len(self.samples))
+        return most - self.first
 
     def __getitem__(self, place: int) -> tuple[Tensor, int]:
-        number = self.numbers[place]
+        number = self.first + place
         return self.samples[number], self.samples.image_of(number) if self.samples.num_images > 1 else number
+
+
+def loader(
+    samples: Samples, batch_size: int, most: int | None = None, first: int = 0
+) -> DataLoader[tuple[Tensor, int]]:
+    """Batches of the samples from the first on; drawing none of the random numbers that a stored run counts on."""
+    return DataLoader(Grouped(samples, most, first), batch_size, generator=torch.Generator())
 
 
 def numbers_of(batch: Sequence[Tensor]) -> Tensor:

@@ -10,9 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ..spacing import Spacing
+
 LARGEST_SEED = 2**64 - 1
 FORMATS = ("png", "pdf", "svg", "eps", "jpg", "tif", "webp")
-UNNAMED = ("none", "")
+UNNAMED = ("none", "random", "")
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,11 @@ def entries(text: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
+def weights(text: str) -> str | None:
+    """None for random ones; ``default`` may be written small."""
+    return None if text in UNNAMED else "DEFAULT" if text == "default" else text
+
+
 def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
@@ -187,21 +194,8 @@ def formats(text: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-@dataclass(frozen=True)
-class Spacing:
-    """Length of a step between two input positions, per axis or one for all, and its unit."""
-
-    lengths: tuple[float, ...]
-    unit: str
-
-    def __str__(self) -> str:
-        return ",".join(f"{length:g}" for length in self.lengths) + self.unit
-
-
 def spacing(text: str) -> Spacing:
-    """``0.5mm`` or ``3,0.7,0.7mm``."""
-    found = re.fullmatch(r"(\d*\.?\d+(?:e-?\d+)?(?:,\d*\.?\d+(?:e-?\d+)?)*)\s*([a-zA-Zµ°]*)", text)
-    lengths = tuple(map(float, found[1].split(","))) if found else ()
-    if found is None or min(lengths) <= 0:
-        raise ArgumentTypeError(f"{text!r} is no length of a pixel with its unit, such as 0.5mm or 3,0.7,0.7mm")
-    return Spacing(lengths, found[2])
+    try:
+        return Spacing.read(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None

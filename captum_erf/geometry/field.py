@@ -17,7 +17,7 @@ class AxisBox(NamedTuple):
     """A unit's box along one axis; on a global axis, and at a clipped side, it ends with the input.
 
     ``center`` is the point onto which the unit projects, and ``halo`` how far any unit sees before and after its own
-    cell; None where that is not known.
+    cell; None where that is not known. ``is_bound`` says that the unit may see less.
     """
 
     lower: int
@@ -27,6 +27,7 @@ class AxisBox(NamedTuple):
     is_clipped: bool = False
     center: float | None = None
     halo: tuple[int, int] | None = None
+    is_bound: bool = False
 
 
 Box = tuple[AxisBox, ...]
@@ -59,7 +60,9 @@ class TheoreticalReceptiveField:
             :func:`theoretical_receptive_fields`.
         is_estimated (bool): Whether NaN could not probe the network, so that the box is the extent of the gradients
             that were seen.
-        is_bound (bool): Whether the unit sees no more than the box, but may see less.
+        is_bound (bool): Whether the unit sees no more than the box, but may see less of what lies outside the input:
+            the network lays out several axes as one, as scans in reading order and windows of attention do, so that
+            inputs of another size may show another field.
     """
 
     lower: tuple[int, ...]
@@ -109,6 +112,7 @@ class TheoreticalReceptiveField:
             global_axes=tuple(axis.is_global for axis in box),
             cell_axes=tuple(axis.center is None for axis in box),
             halo=tuple(axis.halo for axis in box) if any(axis.halo for axis in box) else None,
+            is_bound=any(axis.is_bound for axis in box),
         )
 
     @classmethod

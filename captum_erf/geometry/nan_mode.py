@@ -7,7 +7,7 @@ convergence never end. Every pass that looks where NaN goes runs here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -36,11 +36,16 @@ class TooManyOperators(NaNRefused):
 
 
 class NaNMode(OperatorMode):  # type: ignore[no-untyped-call]
-    """Watches every operator: refuses those that turn NaN into a place, and stops after ``limit`` of them."""
+    """
+    Watches every operator: refuses those that turn NaN into a place, and stops after ``limit`` of them.
+
+    ``folds`` tells whether axes of a sample were laid out as one, such as rows one after the other: what works along
+    that one then sees neighbours that lie far apart in the image.
+    """
 
     def __init__(self, limit: int | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.limit, self.count = limit, 0
+        self.limit, self.count, self.folds = limit, 0, False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -52,10 +57,14 @@ class NaNMode(OperatorMode):  # type: ignore[no-untyped-call]
             raise NaNRefused(f"{name.replace('::', '.')} turns values into places, and NaN is none")
         if name in CASTS and _makes_whole_numbers(args, kwargs):
             raise NaNRefused("the network turns values into whole numbers, and NaN is none")
-        if any(isinstance(item, Tensor) and item.dtype in HALF for item in args):
-            with _without_onednn():
-                return func(*args, **kwargs)
-        return func(*args, **kwargs)
+        with (
+            _without_onednn()
+            if any(isinstance(item, Tensor) and item.dtype in HALF for item in args)
+            else nullcontext()
+        ):
+            result = func(*args, **kwargs)
+        self.folds = self.folds or _is_fold(args, result)
+        return result
 
 
 @contextmanager
@@ -85,6 +94,20 @@ def safe_nan(limit: int | None = None) -> Iterator[NaNMode]:
         stack.enter_context(torch.backends.cudnn.flags(enabled=False))
         stack.enter_context(torch.backends.nnpack.flags(enabled=False))
         yield stack.enter_context(NaNMode(limit))
+
+
+def _is_fold(args: Any, result: Any) -> bool:
+    """Whether a sample's numbers come back with fewer axes."""
+    given = args[0] if args else None
+    if not (isinstance(given, Tensor) and isinstance(result, Tensor) and given.numel() == result.numel()):
+        return False
+    before, after = given.shape, result.shape
+    return len(after) < len(before) and before[:1] == after[:1] and _long(after) < _long(before)
+
+
+def _long(shape: torch.Size) -> int:
+    """How many axes of a sample have a length."""
+    return sum(length > 1 for length in shape[1:])
 
 
 def _has_nan(item: Any) -> bool:

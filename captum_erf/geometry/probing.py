@@ -38,7 +38,11 @@ class CannotProbe(Exception):
 
 
 class Prober:
-    """Runs a network on one sample, cut or repeated to any size, and tells which units NaN has reached."""
+    """
+    Runs a network on one sample, cut or repeated to any size, and tells which units NaN has reached.
+
+    ``folds`` tells whether it was seen to lay out several axes as one on the way.
+    """
 
     def __init__(self, settled: Settled, batch: Batch) -> None:
         self.network, self.grids = settled.network, settled.grids
@@ -46,6 +50,7 @@ class Prober:
         self.sample, self.size = self.batch.measured, self.batch.size
         self.area_limit = max(2 * math.prod(self.size), MIN_AREA_LIMIT)
         self.operator_limit = FREE_OPERATORS
+        self.folds = False
         if self.sample.isnan().any():
             raise ValueError("The first sample holds NaN; pass finite inputs.")
         for layer, reading in zip(settled.network.layers, settled.readings, strict=True):
@@ -92,6 +97,8 @@ class Prober:
             reached = self._reached(inputs, layers)
         except CannotProbe:
             raise
+        except LayerLeftOut as error:
+            raise Refused(str(error).rstrip(".")) from error
         except Exception as error:
             raise Refused("the network does not run on this size") from error
         if any(found.ndim != inputs.ndim - 1 or len(found) != len(inputs) for found in reached):
@@ -113,8 +120,10 @@ class Prober:
         return [output.isnan().any(1).cpu().numpy() for output in outputs]
 
     def _outputs(self, network: Network, batch: Batch) -> list[Tensor]:
-        with safe_nan(self.operator_limit):
-            return read(network, batch)
+        with safe_nan(self.operator_limit) as mode:
+            outputs = read(network, batch)
+        self.folds |= mode.folds
+        return outputs
 
     def _count_operators(self) -> int:
         """Those of a clean pass over the whole input, which ends of itself."""

@@ -8,15 +8,15 @@ either shows, the box is searched again on the whole input, for that unit alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .bisection import Guess, bisect
-from .bounds import Unit
 from .canvas import Bound, Canvas, Side
+from .extents import Unit
 from .field import AxisBox, Box
 from .probing import Prober
 from .region import Region
@@ -24,38 +24,67 @@ from .region import Region
 PER_PASS = 4  # whole inputs in a batch
 
 
-@dataclass(frozen=True)
-class Claim:
-    """That NaN in a part of the input reaches a unit, or does not."""
+class Claim(NamedTuple):
+    """That NaN in a region of the input, or everywhere outside it, does not reach a unit of a layer, or does."""
 
+    region: Region
+    within: bool
     layer: int
     number: int
-    is_reached: bool
 
 
 def prove(prober: Prober, units: Sequence[Sequence[Unit]], boxes: list[list[Box]], *, ends: bool) -> None:
-    """Replaces the boxes, layer by layer, of units that see something outside them or, where ``ends``, less."""
+    """
+    Replaces the boxes, layer by layer, of units that see something outside them or less than them.
+
+    Thin canvases show less than a box where the network lays out several axes as one; canvases as thick as the input,
+    which ``ends`` tells of, may do so in any network. What such a box holds outside the input is only a bound.
+    """
     whole = Region.whole(prober.size)
-    claims: dict[tuple[Region, bool], list[Claim]] = {}
-    for layer, layer_boxes in enumerate(boxes):
-        for number, box in enumerate(layer_boxes):
-            inside = _inside(box, prober.size)
-            claims.setdefault((inside, False), []).append(Claim(layer, number, is_reached=False))
-            for end in _ends(box, inside, prober.size) if ends and inside != whole and 0 not in inside.shape else ():
-                claims.setdefault((end, True), []).append(Claim(layer, number, is_reached=True))
-    claims.pop((whole, False), None)
-    parts = list(claims)
-    for start in range(0, len(parts), PER_PASS):
-        chunk = parts[start : start + PER_PASS]
-        layers = sorted({claim.layer for part in chunk for claim in claims[part]})
-        images = torch.cat([_with_nan(prober.sample, region, within=within) for region, within in chunk])
-        reached = dict(zip(layers, prober.reached(images, layers), strict=True))
-        for row, part in enumerate(chunk):
-            for layer, number, expected in map(astuple, claims[part]):
+    inside = {
+        (layer, number): _inside(box, prober.size)
+        for layer, layer_boxes in enumerate(boxes)
+        for number, box in enumerate(layer_boxes)
+    }
+    inside = {which: region for which, region in inside.items() if region != whole}
+    _check(prober, units, boxes, [Claim(region, False, *which) for which, region in inside.items()])
+    if not (ends or prober.folds):
+        return
+    seen = {which: region for which, region in inside.items() if 0 not in region.shape}
+    _check(
+        prober,
+        units,
+        boxes,
+        [
+            Claim(end, True, *which)
+            for which, region in seen.items()
+            for end in _ends(boxes[which[0]][which[1]], region, prober.size)
+        ],
+    )
+    for layer, number in seen:
+        boxes[layer][number] = tuple(
+            axis._replace(is_bound=axis.lower < 0 or axis.upper > length)
+            for axis, length in zip(boxes[layer][number], prober.size, strict=True)
+        )
+
+
+def _check(prober: Prober, units: Sequence[Sequence[Unit]], boxes: list[list[Box]], claims: Iterable[Claim]) -> None:
+    """Searches anew the boxes of units for which a claim does not hold: something within reaches them, or nothing."""
+    by_image: dict[tuple[Region, bool], list[Claim]] = {}
+    for claim in claims:
+        by_image.setdefault(claim[:2], []).append(claim)
+    images = list(by_image)
+    for start in range(0, len(images), PER_PASS):
+        chunk = images[start : start + PER_PASS]
+        layers = sorted({claim.layer for image in chunk for claim in by_image[image]})
+        inputs = torch.cat([_with_nan(prober.sample, region, within=within) for region, within in chunk])
+        reached = dict(zip(layers, prober.reached(inputs, layers), strict=True))
+        for row, image in enumerate(chunk):
+            for _, within, layer, number in by_image[image]:
                 unit = units[layer][number]
-                if reached[layer][(row, *unit)] != expected:
+                if reached[layer][(row, *unit)] != within:
                     boxes[layer][number] = tuple(
-                        _on_whole_input(prober, axis, layer, unit, box, may_shrink=expected)
+                        _on_whole_input(prober, axis, layer, unit, box, may_shrink=within)
                         for axis, box in enumerate(boxes[layer][number])
                     )
 

@@ -69,6 +69,11 @@ class ERFAccumulator:
         >>> first.merge(second)
         >>> first.compute()[0].num_samples
         6
+        >>> resumed = erf.accumulator()
+        >>> resumed.load_state_dict(first.state_dict())  # as torch.save and torch.load keep it
+        >>> resumed.update(torch.randn(2, 1, 9))
+        >>> resumed.num_samples
+        8
     """
 
     def __init__(self, measurement: Measurement) -> None:
@@ -165,6 +170,10 @@ class ERFAccumulator:
 
         Raises:
             ValueError: The ranks measure different things; raised on every rank.
+
+        Examples::
+
+            >>> accumulator.all_reduce()  # doctest: +SKIP
         """
         headers = distributed.gather(self._header(), process_group)
         filled = [header for header in headers if header["entries"]]

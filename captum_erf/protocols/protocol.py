@@ -24,7 +24,14 @@ UNTOUCHED = ("neuron_selector", "normalize")  # settings that no tool has
 
 @dataclass(frozen=True, repr=False)
 class ProtocolReport(ABC):
-    """What all reports tell: the layer, the size of the input, and over how much the map is a mean."""
+    """
+    What all reports tell.
+
+    Attributes:
+        protocol (str), source (str): The protocol's name, and the paper or tool that it is of.
+        layer (str), input_size (tuple[int, ...]): The layer, and the size of the input in pixels.
+        num_samples (int), num_draws (int or None): Over how much the map is a mean; None without draws of weights.
+    """
 
     protocol: ClassVar[str]
     source: ClassVar[str]
@@ -105,6 +112,7 @@ class Protocol(Generic[R]):
     Attributes:
         name (str): Its name in :mod:`captum_erf.protocols`.
         settings (Mapping): Keywords of ``EffectiveReceptiveField.aggregate`` that it fixes.
+        report_type (type): What :meth:`report` gives.
         central (bool): Whether it is about the centre unit alone, and measures around the middle of the input.
 
     Examples::

@@ -101,7 +101,7 @@ class MeanMap:
 
     @property
     def displacement(self) -> tuple[float, ...]:
-        """How far the middle of the smallest box that holds half of the map lies from the unit centre, per axis."""
+        """From the unit centre to the middle of the smallest box with half of the map. It jumps: doubt its error."""
         middles = _middles(self._boxes.box(0.5))
         return tuple(middle - place for middle, place in zip(middles, self.center, strict=True))
 
@@ -183,8 +183,11 @@ class MeanMap:
         """
         Luo et al.'s size, see :func:`summaries.threshold_size`.
 
-        ``reference`` is the ``"pixel"`` nearest to the unit centre, as in the paper, or the ``"cell"`` of the layer's
-        stride around it, over which a mean is taken: one pixel more or less makes sizes of 89 to 143 px of one map.
+        Args:
+            level (float): Share of the centre's value above which pixels count.
+            reference (str): The ``"pixel"`` nearest to the unit centre, as in the paper, or the ``"cell"`` of the
+                layer's stride around it, over which a mean is taken: one pixel more or less makes sizes of 89 to 143 px
+                of one map.
         """
         if reference not in ("pixel", "cell"):
             raise ValueError(f'reference must be "pixel" or "cell", got {reference!r}.')
@@ -233,6 +236,10 @@ class MeanMap:
     def estimate(self, statistic: Callable[[Self], Any]) -> tuple[Any, Any]:
         r"""
         A statistic of the map with its standard error over samples (delete-a-group jackknife).
+
+        In simulations 95 % intervals, t(groups - 1) errors to both sides, hold the truth in 91 to 97 % of cases, and in
+        88 to 95 % if few samples with large gradients carry the mean, which ``normalize=True`` mends. The tail ratio's
+        over 6 or 3 images do not: 86 and 78 %.
 
         Args:
             statistic (Callable): Any function of the map that gives a number, an array, a dict of these, or None. It
@@ -292,7 +299,10 @@ class MeanMap:
 
     def ratio(self, other: Self, statistic: Callable[[Self], Any]) -> tuple[Any, Any]:
         r"""
-        How many times as large a statistic is here as there, image by image, as :meth:`difference`.
+        How many times as large a statistic is here as there, image by image.
+
+        Args:
+            other (ERFMap), statistic (Callable): As in :meth:`difference`.
 
         Returns:
             *tuple* ``(ratio, standard error of its logarithm)``: a 95 % interval is the ratio times and over

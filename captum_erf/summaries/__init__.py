@@ -1,9 +1,10 @@
 """Numbers that summarise a map, as pure functions on an array and a centre."""
 
 from .arrays import UndefinedStatistic
+from .fits import GaussianFit, ShapeFit, describe_shapes
 from .mass import RadiusMass, equivalent_width, extent, radius_mass, tail_ratio
 from .prediction import share_of_theory
-from .shapes import GaussianFit, ShapeFit, compare_shapes, describe_shapes, gaussian_fit
+from .shapes import compare_shapes, gaussian_fit
 from .sizes import Moments, effective_pixels, moments, square_share, threshold_size
 from .stepped import SteppedRadiusMass, stepped_radius_mass
 

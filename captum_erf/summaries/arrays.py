@@ -11,7 +11,18 @@ FloatArray = NDArray[np.float64]
 
 
 class UndefinedStatistic(ValueError):
-    """A number that a map does not have: a share of a map with negative values, a fit to a constant one."""
+    """
+    A number that a map does not have: a share of a map with negative values, a fit to a constant one.
+
+    Examples::
+
+        >>> from captum_erf.summaries import gaussian_fit
+        >>> try:
+        ...     gaussian_fit(np.ones((9, 9)))
+        ... except UndefinedStatistic:
+        ...     print("no fit")
+        no fit
+    """
 
 
 def as_map(values: ArrayLike) -> FloatArray:
@@ -50,6 +61,12 @@ def as_position(position: Iterable[float], num_dims: int) -> FloatArray:
     if array.shape != (num_dims,) or not np.isfinite(array).all():
         raise ValueError(f"got center {array.tolist()}; expected {num_dims} finite pixel positions, one per axis")
     return np.asarray(array.round(9))
+
+
+def margins(values: FloatArray) -> list[FloatArray]:
+    """Sums of a map along all axes but one, axis by axis."""
+    axes = range(values.ndim)
+    return [values.sum(tuple(other for other in axes if other != axis)) for axis in axes]
 
 
 def offsets(shape: Sequence[int], position: Iterable[float], block: Iterable[int]) -> list[FloatArray]:

@@ -42,13 +42,31 @@ class SteppedRadiusMass:
 
         Raises:
             ValueError: The share is out of bounds.
+
+        Examples::
+
+            >>> stepped_radius_mass([0, 1, 4, 1, 0], (2,)).radius(0.9)
+            1.0
         """
         if not 0 < share <= 1:
             raise ValueError(f"got share {share}; expected a share of the map's sum, above 0 and up to 1")
         return float(self.radii[np.argmax(self.beyond <= (1 - share) * (1 + 1e-9))])
 
     def diameter(self, share: float) -> float:
-        """The side in pixels of the box (Euclidean: the width of the disc) of :meth:`radius`: 2 radius + 1."""
+        """
+        The side of the box (Euclidean: the width of the disc) of :meth:`radius`: 2 radius + 1.
+
+        Args:
+            share (float): Above 0 and up to 1.
+
+        Returns:
+            *float*, in pixels.
+
+        Examples::
+
+            >>> stepped_radius_mass([0, 1, 4, 1, 0], (2,)).diameter(0.9)
+            3.0
+        """
         return 2 * self.radius(share) + 1
 
 

@@ -17,11 +17,11 @@ from ..result.mean_map import MeanMap
 from .curves import Curve, has_errors, is_signed, name_mass
 from .look import Look
 from .marks import outline, shared_handles
-from .one_map import BANDS, LINE_SHAPE, plot
-from .panels import PLANES, colour_bar, draw_inset, draw_line, draw_plane
+from .one_map import BANDS, plot
+from .panels import Panel, colour_bar
 from .scales import sequence
 from .sheet import Sheet, is_narrow, legend, width_of
-from .windows import around_trf, longest_side, needs_inset, shape_of
+from .windows import around_trf, longest_side, needs_inset
 from .words import caption as made_caption
 from .words import fitting, layer_names, title_of, trf_short
 
@@ -80,7 +80,7 @@ def plot_layers(
     if labels is not None and (isinstance(labels, str) or len(labels) != len(fields)):
         raise ValueError(f"labels must name each of the {len(fields)} maps, got {labels!r}.")
     detailed = len(fields) <= DETAILED
-    zoom = zoom or ("input" if detailed or image is not None else "field")
+    zoom = zoom or ("input" if 1 < len(fields) <= DETAILED or image is not None else "field")
     if len(fields) == 1:
         title = title or (labels[0] if labels else None)
         return plot(
@@ -108,7 +108,7 @@ def _columns(count: int, detailed: bool, narrow: bool) -> int:
 def _caption(fields: Sequence[MeanMap], look: Look, detailed: bool) -> str:
     planes = [field for field in fields if field.values.ndim > 1]
     scale = f", {look.scale.words}" if planes else ""
-    small = detailed and any(needs_inset(field, look.window(field)) for field in planes)
+    small = detailed and any(needs_inset(field, look.window(field)) for field in fields)
     banded = not is_signed(fields) and any(map(has_errors, fields))
     return made_caption(
         fields,
@@ -126,31 +126,21 @@ def _draw_maps(sheet: Sheet, fields: Sequence[MeanMap], names: Sequence[str], co
     cells = list(part.subplots(rows, columns, squeeze=False).flat)
     size = sheet.font if detailed else 0.72 * sheet.font
     titles = fitting(names, (sheet.width - 0.4) / columns - 0.04, size)
-    line, shapes = 1.0 if detailed else 0.7, {}
-    for axes, field, name in zip(cells, fields, titles, strict=False):
-        planes, window = PLANES.get(field.values.ndim), look.window(field)
-        if planes is None:
-            draw_line(axes, field, look, window)
-            shapes[axes] = LINE_SHAPE
-        else:
-            draw_plane(axes, field, planes[0], look, window, line=line)
-            shapes[axes] = shape_of(window, planes[0])
-            if detailed:
-                draw_inset(axes, field, planes[0], look, window, line=line)
+    panels = [Panel(field, look, look.window(field)) for field in fields]
+    for number, (axes, panel, name) in enumerate(zip(cells, panels, titles, strict=False), 1):
+        panel.draw_small(axes, 1.0 if detailed else 0.7, inset=detailed)
         axes.set_title(name, fontsize=size)
         if not detailed:
             style: dict[str, Any] = {"color": "white", "fontsize": size, "path_effects": outline(1.0)}
-            axes.text(0.04, 0.95, str(len(shapes)), ha="left", va="top", transform=axes.transAxes, **style)
-        trf = trf_short(field).split(", ")
+            axes.text(0.04, 0.95, str(number), ha="left", va="top", transform=axes.transAxes, **style)
+        trf = trf_short(panel.field).split(", ")
         axes.set_xlabel("\n".join(trf if detailed else trf[:1]), fontsize=0.85 * size)
-        axes.set(xticks=[], yticks=[])
     for axes in cells[len(fields) :]:
         axes.set_axis_off()
-    if any(field.values.ndim > 1 for field in fields):
+    if any(panel.planes for panel in panels):
         colour_bar(cells[columns - 1], look.colours(fields))
-        marks = shared_handles(fields, [look.window(field) for field in fields])
-        legend(part, marks, sheet.width, 0.85 * sheet.font)
-    sheet.fit(0, rows, shapes)
+    legend(part, shared_handles(fields, [panel.window for panel in panels]), sheet.width, 0.85 * sheet.font)
+    sheet.fit(0, rows, {axes: panel.shape for axes, panel in zip(cells, panels, strict=False)})
 
 
 def _draw_masses(sheet: Sheet, part: SubFigure, fields: Sequence[MeanMap], names: Sequence[str]) -> None:

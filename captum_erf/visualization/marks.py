@@ -9,17 +9,31 @@ import numpy as np
 from matplotlib import patheffects
 from matplotlib.artist import Artist
 from matplotlib.lines import Line2D
-from matplotlib.patches import Ellipse, Rectangle
+from matplotlib.patches import Ellipse, Patch, Rectangle
 
 from ..result.mean_map import MeanMap
 from ..summaries import GaussianFit, UndefinedStatistic
 from ..text import number
-from .curves import Curve, is_signed, mass_box
+from .curves import SHARES, Curve, is_signed, mass_box
 from .windows import Plane, Window, shows_trf
 from .words import center_words, trf_words
 
-TRF, GAUSSIAN, MASS = "#4cc9ff", "#7dff9b", "white"
-MASS_LINES: dict[float, Any] = {0.5: "-", 0.9: (0, (4, 2))}
+Mark = str | float  # "trf", "gaussian", "center", or the share of a box
+
+TRF = "#4cc9ff"
+MASS_LINES: dict[Mark, Any] = {0.5: "-", 0.9: (0, (4, 2))}
+OVER: dict[Mark, dict[str, Any]] = {  # over a map in colour
+    "trf": {"color": TRF},
+    "gaussian": {"color": "#7dff9b", "ls": ":"},
+    "center": {"color": "white", "marker": "+", "ls": "none", "ms": 6, "mew": 1.2},
+    **{share: {"color": "white", "ls": dashes} for share, dashes in MASS_LINES.items()},
+}
+FLAT: dict[Mark, dict[str, Any]] = {  # over a line on white
+    "trf": {"color": TRF, "alpha": 0.22, "lw": 0},
+    "gaussian": {"color": "#2a9d5c", "ls": "--", "lw": 1.0},
+    "center": {"color": "0.5", "lw": 0.8, "ls": ":"},
+    **{share: {"color": "0.25", "lw": 0.8, "ls": dashes} for share, dashes in MASS_LINES.items()},
+}
 
 
 def fitted(field: MeanMap) -> GaussianFit | None:
@@ -36,27 +50,27 @@ def marks(field: MeanMap, plane: Plane, fit: GaussianFit | None, line: float) ->
     trf = field.theoretical
     if trf is not None and not (trf.global_axes[row] and trf.global_axes[column]):
         sides = [(lower - 0.5, upper - 0.5) for lower, upper in zip(trf.lower, trf.upper, strict=True)]
-        found.append(_rectangle(sides[row], sides[column], TRF, "-", 1.2 * line))
+        found.append(_rectangle(sides[row], sides[column], "trf", 1.2 * line))
     for level in (1, 2):
         cut = None if fit is None else _section(fit, field.center, plane, level)
         if cut is not None:
-            found.append(Ellipse(**cut, edgecolor=GAUSSIAN, ls=":", **_style(line)))
-    for share, dashes in MASS_LINES.items():
+            found.append(Ellipse(**cut, **_style("gaussian", line)))
+    for share in SHARES:
         box = mass_box(field, share)
         if box is not None:
-            found.append(_rectangle(box[row], box[column], MASS, dashes, line))
-    cross: dict[str, Any] = {"marker": "+", "ls": "none", "color": "white", "ms": 5 * line, "mew": line}
+            found.append(_rectangle(box[row], box[column], share, line))
+    cross = OVER["center"] | {"ms": 5 * line, "mew": line}
     found.append(Line2D([field.center[column]], [field.center[row]], path_effects=outline(line), **cross))
     return found
 
 
-def _rectangle(rows: tuple[float, float], columns: tuple[float, float], colour: str, ls: Any, line: float) -> Rectangle:
+def _rectangle(rows: tuple[float, float], columns: tuple[float, float], mark: Mark, line: float) -> Rectangle:
     corner = (columns[0], rows[0])
-    return Rectangle(corner, columns[1] - columns[0], rows[1] - rows[0], edgecolor=colour, ls=ls, **_style(line))
+    return Rectangle(corner, columns[1] - columns[0], rows[1] - rows[0], **_style(mark, line))
 
 
-def _style(line: float) -> dict[str, Any]:
-    return {"fill": False, "lw": line, "path_effects": outline(line)}
+def _style(mark: Mark, line: float) -> dict[str, Any]:
+    return {"fill": False, "lw": line, "path_effects": outline(line)} | OVER[mark]
 
 
 def outline(line: float) -> list[Any]:
@@ -82,30 +96,31 @@ def _section(fit: GaussianFit, center: Sequence[float], plane: Plane, level: flo
     return {"xy": (x, y), "width": long, "height": short, "angle": float(np.degrees(np.arctan2(down, right)))}
 
 
-def handles(field: MeanMap, window: Window, fit: GaussianFit | None, curve: Curve | None) -> list[Artist]:
-    """Legend entries of a slice's marks, with their sizes."""
-    sizes = {} if curve is None else {share: curve.words(share) for share in MASS_LINES}
-    gaussian = None if fit is None else f"1 and 2 sigma of the {fit_words(fit)}"
-    return _entries(trf_words(field) if shows_trf(field, window) else None, sizes, gaussian, center_words(field))
+def handles(field: MeanMap, window: Window, fit: GaussianFit | None = None, curve: Curve | None = None) -> list[Artist]:
+    """Legend entries of a map's marks, with their sizes."""
+    words: dict[Mark, str] = {"trf": trf_words(field)} if shows_trf(field, window) else {}
+    words |= {} if curve is None else {share: curve.words(share) for share in SHARES}
+    flat = field.values.ndim == 1
+    words |= {} if fit is None else {"gaussian": fit_words(fit) if flat else f"1 and 2 sigma of the {fit_words(fit)}"}
+    return _entries(words | {"center": center_words(field)}, flat)
 
 
 def shared_handles(fields: Sequence[MeanMap], windows: Sequence[Window]) -> list[Artist]:
     """Legend entries for several maps: of the marks that are to be seen on one of them."""
-    sizes = {} if is_signed(fields) else {share: f"box with {100 * share:.0f} % of the map" for share in MASS_LINES}
     seen = any(shows_trf(field, window) for field, window in zip(fields, windows, strict=True))
-    return _entries("theoretical field (TRF)" if seen else None, sizes, None, "unit centre")
+    words: dict[Mark, str] = {"trf": "theoretical field (TRF)"} if seen else {}
+    words |= {} if is_signed(fields) else {share: f"box with {100 * share:.0f} % of the map" for share in SHARES}
+    return _entries(words | {"center": "unit centre"}, all(field.values.ndim == 1 for field in fields))
 
 
-def _entries(trf: str | None, sizes: Mapping[float, str], gaussian: str | None, center: str) -> list[Artist]:
-    found: list[Artist] = [] if trf is None else [_entry(TRF, "-", trf)]
-    found += [_entry(MASS, MASS_LINES[share], words) for share, words in sizes.items()]
-    found += [] if gaussian is None else [_entry(GAUSSIAN, ":", gaussian)]
-    cross: dict[str, Any] = {"color": "white", "marker": "+", "ls": "none", "ms": 6, "mew": 1.2}
-    return [*found, Line2D([], [], label=center, path_effects=outline(1.2), **cross)]
-
-
-def _entry(colour: str, dashes: Any, label: str) -> Line2D:
-    return Line2D([], [], color=colour, lw=1.4, ls=dashes, label=label, path_effects=outline(1.4))
+def _entries(words: Mapping[Mark, str], flat: bool) -> list[Artist]:
+    if flat:
+        return [
+            Patch(label=label, **FLAT[mark]) if mark == "trf" else Line2D([], [], label=label, **FLAT[mark])
+            for mark, label in words.items()
+        ]
+    style: dict[str, Any] = {"lw": 1.4, "path_effects": outline(1.4)}
+    return [Line2D([], [], label=label, **style | OVER[mark]) for mark, label in words.items()]
 
 
 def fit_words(fit: GaussianFit) -> str:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
-from matplotlib.lines import Line2D
 
 from ..result.mean_map import MeanMap
 from .curves import INK, SHARES, Curve, has_errors, is_signed, name_mass
 from .look import Look
 from .marks import MASS_LINES, TRF, fitted, handles, outline
-from .panels import PLANES, colour_bar, draw_line, draw_plane, nearest
+from .panels import LINE_SHAPE, Panel, colour_bar
 from .sheet import Sheet, check_axes, is_narrow, legend, root_of, width_of
 from .windows import Window, longest_side, shape_of, shows_trf
 from .words import caption as made_caption
 from .words import trf_words, unit_words
 
 BANDS = "Bands: one standard error over samples."
-LINE_SHAPE = 0.62  # height over width of a map with one axis
 ALONE = 4.2  # inches of a figure of a map without a curve
 
 
@@ -44,6 +42,9 @@ def plot(
 
     A map with one axis is drawn as a line, one with three axes as the three slices through the unit centre. Bands are
     one standard error over samples to both sides.
+
+    Axes are in the unit of ``field.recipe["spacing"]`` where there is one, such as ``"0.5mm"`` or ``"3,0.7,0.7mm"``,
+    which the command's ``--spacing`` sets; sizes are in pixels.
 
     A figure shows itself at the end of a notebook cell. In a script ``figure.savefig("erf.pdf")`` writes it, and
     ``plot(field, figure=plt.figure()); plt.show()`` opens a window.
@@ -85,41 +86,43 @@ def plot(
         title = f"Effective receptive field of {unit_words(field)}"
     if caption is None:
         caption = one_caption(field, look)
-    planes, curve, window = PLANES.get(field.values.ndim, ()), Curve.of(field), look.window(field)
+    panel, curve = Panel(field, look, look.window(field), fit=fitted(field)), Curve.of(field)
     if curve is None and width is None and figure is None:
         width = ALONE
-    narrow = is_narrow(width_of(figure, width))
-    stacked = narrow or len(planes) == 3
-    with Sheet(figure, width, title, caption, 2 if stacked and curve is not None else 1) as sheet:
-        beside = curve is not None and not stacked
-        cells = sheet.parts[0].subplots(1, max(1, len(planes)) + beside, squeeze=False)[0]
-        legend(sheet.parts[0], _draw_map(cells, field, look, window, curve), sheet.width, 0.85 * sheet.font)
-        shapes = [shape_of(window, plane) for plane in planes] or [0.8 if beside else LINE_SHAPE]
-        sheet.fit(0, 1, dict(zip(cells, shapes, strict=False)))
+    room, slices = width_of(figure, width), max(1, len(panel.planes))
+    columns = 1 if is_narrow(room) else 2
+    if slices > 1:
+        columns = 2 if is_narrow(room) else slices
+    beside = curve is not None and slices % columns > 0
+    with Sheet(figure, width, title, caption, 2 if curve is not None and not beside else 1) as sheet:
+        rows = math.ceil((slices + beside) / columns)
+        cells = list(sheet.parts[0].subplots(rows, min(columns, slices + beside), squeeze=False).flat)
+        _draw_map(cells, panel)
+        legend(sheet.parts[0], handles(field, panel.window, panel.fit, curve), sheet.width, 0.85 * sheet.font)
+        for axes in cells[slices + beside :]:
+            axes.set_axis_off()
+        shapes = [shape_of(panel.window, plane) for plane in panel.planes] or [0.8 if beside else LINE_SHAPE]
+        sheet.fit(0, rows, dict(zip(cells, shapes, strict=False)))
         if curve is not None:
-            axes = cells[-1] if beside else sheet.parts[1].subplots()
-            _draw_mass(axes, field, curve, window)
-            if stacked:
-                sheet.fit(1, 1, {axes: 0.5 if narrow else 0.3})
+            axes = cells[slices] if beside else sheet.parts[1].subplots()
+            _draw_mass(axes, field, curve, panel.window)
+            if not beside:
+                sheet.fit(1, 1, {axes: 0.5 if is_narrow(room) else 0.3})
     return sheet.root
 
 
-def _draw_map(cells: Sequence[Axes], field: MeanMap, look: Look, window: Window, curve: Curve | None) -> list[Artist]:
-    """The map, or its slices, and the entries of their legend."""
-    planes, fit = PLANES.get(field.values.ndim, ()), fitted(field)
-    if not planes:
-        axes = cells[0]
-        draw_line(axes, field, look, window, fit)
-        axes.set(xlabel="position in the input [px]", ylabel="share of the maximum")
-        edges = {} if curve is None else {curve.words(share): dashes for share, dashes in MASS_LINES.items()}
-        return axes.get_legend_handles_labels()[0] + [
-            Line2D([], [], color="0.25", lw=0.8, ls=dashes, label=words) for words, dashes in edges.items()
-        ]
-    for axes, plane in zip(cells, planes, strict=False):
-        draw_plane(axes, field, plane, look, window, fit=fit)
-        _name_axes(axes, field, plane)
-    colour_bar(cells[len(planes) - 1], look.colours([field]), "share of the maximum" if len(planes) == 1 else "")
-    return handles(field, window, fit, curve)
+def _draw_map(cells: Sequence[Axes], panel: Panel) -> None:
+    """The map, or its slices, with named axes."""
+    if not panel.planes:
+        panel.draw(cells[0])
+        panel.name_axes(cells[0])
+        return
+    for axes, plane in zip(cells, panel.planes, strict=False):
+        panel.draw_plane(axes, plane)
+        panel.name_axes(axes, plane)
+    alone = len(panel.planes) == 1
+    bar = cells[0 if alone else 1 if len(cells) == 4 else 2]
+    colour_bar(bar, panel.look.colours([panel.field]), "share of the maximum" if alone else "")
 
 
 def draw_alone(
@@ -127,13 +130,12 @@ def draw_alone(
 ) -> Figure:
     """The map with its marks and its colour bar in axes of the user's."""
     check_axes(ax, width, figure)
-    fit, curve, planes = fitted(field), Curve.of(field), PLANES.get(field.values.ndim)
-    if planes is None:
-        draw_line(ax, field, look, look.window(field), fit)
-    else:
-        draw_plane(ax, field, planes[0], look, look.window(field), fit=fit)
-        for entry in handles(field, look.window(field), fit, curve):
-            ax.add_artist(entry)
+    panel = Panel(field, look, look.window(field), fit=fitted(field))
+    panel.draw(ax)
+    panel.name_axes(ax, *panel.planes[:1])
+    for entry in handles(field, panel.window, panel.fit, Curve.of(field)):
+        ax.add_artist(entry)
+    if panel.planes:
         colour_bar(ax, look.colours([field]))
     ax.set_title(unit_words(field) if title is None else title)
     return root_of(ax.figure)
@@ -162,11 +164,3 @@ def _draw_mass(axes: Axes, field: MeanMap, curve: Curve, window: Window) -> None
     trf = field.theoretical
     if trf is not None and trf.is_known and max(trf.size) <= axes.get_xlim()[1]:
         axes.axvline(max(trf.size), color=TRF, lw=1.4, path_effects=outline(1.4))
-
-
-def _name_axes(axes: Axes, field: MeanMap, plane: tuple[int, int]) -> None:
-    names = "zyx"[-field.values.ndim :]
-    across = [axis for axis in range(len(names)) if axis not in plane]
-    axes.set(xlabel=f"{names[plane[1]]} [px]", ylabel=f"{names[plane[0]]} [px]")
-    if across:
-        axes.set_title(f"{names[across[0]]} = {nearest(field, across[0])}")

@@ -12,9 +12,8 @@ from .curves import Curve
 from .look import Look
 from .marks import handles
 from .one_map import ALONE, draw_alone, one_caption
-from .panels import colour_bar, draw_plane
+from .panels import Panel, colour_bar
 from .sheet import Sheet, legend
-from .windows import shape_of
 from .words import unit_words
 
 
@@ -65,10 +64,10 @@ def overlay(
     if caption is None:
         caption = one_caption(field, look) + " Beneath: a photograph in grey."
     with Sheet(figure, width or (ALONE if figure is None else None), title, caption) as sheet:
-        axes, window, curve = sheet.parts[0].subplots(), look.window(field), Curve.of(field)
-        draw_plane(axes, field, (0, 1), look, window)
-        axes.set(xlabel="x [px]", ylabel="y [px]")
+        axes, panel = sheet.parts[0].subplots(), Panel(field, look, look.window(field))
+        panel.draw(axes)
+        panel.name_axes(axes, (0, 1))
         colour_bar(axes, look.colours([field]), "share of the maximum")
-        legend(sheet.parts[0], handles(field, window, None, curve), sheet.width, 0.85 * sheet.font)
-        sheet.fit(0, 1, {axes: shape_of(window, (0, 1))})
+        legend(sheet.parts[0], handles(field, panel.window, None, Curve.of(field)), sheet.width, 0.85 * sheet.font)
+        sheet.fit(0, 1, {axes: panel.shape})
     return sheet.root

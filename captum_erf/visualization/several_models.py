@@ -16,10 +16,9 @@ from .curves import Curve, has_errors, is_signed
 from .look import Look
 from .many_maps import INSETS
 from .marks import shared_handles
-from .one_map import LINE_SHAPE
-from .panels import PLANES, colour_bar, draw_inset, draw_line, draw_plane
+from .panels import Panel, colour_bar
 from .sheet import PAGE, Sheet, legend, width_of
-from .windows import Window, joined, needs_inset, shape_of
+from .windows import Window, joined, needs_inset
 from .words import caption as made_caption
 from .words import fitting, layer_name, model_name, shortened, title_of, weights_name
 
@@ -169,42 +168,31 @@ def _columns(count: int, width: float) -> tuple[int, int]:
 
 
 def _draw(sheet: Sheet, table: Table, look: Look, shared: bool, across: int, blocks: int) -> None:
-    rows = blocks * len(table.cells)
+    rows, fields = blocks * len(table.cells), table.fields
     grid = sheet.parts[0].subplots(rows, across, squeeze=False)
     room = (sheet.width - 0.6) / across - 0.06
     short = _short([label for row in table.cells for label, _ in row], room, sheet.font)
-    tops, windows = _tops(table.fields, shared), _windows(table.fields, look)
+    windows = _windows(fields, look)
+    panels = iter(map(Panel, fields, [look] * len(fields), windows, _tops(fields, shared)))
     shapes: dict[Axes, float] = {}
-    place = iter(range(len(tops)))
     for number, row in enumerate(table.cells):
         for column, (label, field) in enumerate(row):
             block, within = divmod(column, across)
-            axes, index = grid[block * len(table.cells) + number, within], next(place)
-            shapes[axes] = _draw_map(axes, field, look, windows[index], tops[index])
+            axes, panel = grid[block * len(table.cells) + number, within], next(panels)
+            panel.draw_small(axes, 0.9)
+            shapes[axes] = panel.shape
             if number == 0 or not table.is_regular:
                 axes.set_title(short[label])
             if within == 0:
-                axes.set_ylabel(shortened(table.labels[number], max(room * shapes[axes], 0.5), sheet.font))
+                axes.set_ylabel(shortened(table.labels[number], max(room * panel.shape, 0.5), sheet.font))
             axes.set_xlabel(_sizes(field, room), fontsize=0.85 * sheet.font, linespacing=1.15)
     for axes in grid.flat:
         if axes not in shapes:
             axes.set_axis_off()
-    if any(field.values.ndim > 1 for field in table.fields):
-        colour_bar(grid[0, across - 1] if grid[0, across - 1] in shapes else grid[0, 0], look.colours(table.fields))
-        marks = shared_handles(table.fields, windows)
-        legend(sheet.parts[0], marks, sheet.width, 0.85 * sheet.font)
+    if any(field.values.ndim > 1 for field in fields):
+        colour_bar(grid[0, across - 1] if grid[0, across - 1] in shapes else grid[0, 0], look.colours(fields))
+    legend(sheet.parts[0], shared_handles(fields, windows), sheet.width, 0.85 * sheet.font)
     sheet.fit(0, rows, shapes)
-
-
-def _draw_map(axes: Axes, field: MeanMap, look: Look, window: Window, top: float | None) -> float:
-    planes = PLANES.get(field.values.ndim)
-    if planes is None:
-        draw_line(axes, field, look, window)
-    else:
-        draw_plane(axes, field, planes[0], look, window, top=top, line=0.9)
-        draw_inset(axes, field, planes[0], look, window, top=top, line=0.9)
-    axes.set(xticks=[], yticks=[])
-    return LINE_SHAPE if planes is None else shape_of(window, planes[0])
 
 
 def _short(labels: Sequence[str], width: float, size: float) -> dict[str, str]:

@@ -56,11 +56,15 @@ def weights_name(field: MeanMap) -> str | None:
 
 
 def shortened(name: str, width: float, size: float) -> str:
-    """The name with its middle left out where it is too wide: ``stages.3.b…attn.proj``."""
-    short, kept = name, len(name)
+    """The name with the middle of its lines left out where they are too wide: ``stages.3.b…attn.proj``."""
+    return "\n".join(_shortened(line, width, size) for line in name.splitlines())
+
+
+def _shortened(line: str, width: float, size: float) -> str:
+    short, kept = line, len(line)
     while text_width(short, size) > width and kept > 4:
         kept -= 1
-        short = f"{name[: kept // 2]}…{name[len(name) - (kept - kept // 2) :]}"
+        short = f"{line[: kept // 2]}…{line[len(line) - (kept - kept // 2) :]}"
     return short
 
 
@@ -86,9 +90,10 @@ def _without_common_ends(names: Sequence[str]) -> list[str]:
 
 
 def text_width(text: str, size: float) -> float:
-    """Width in inches of a line at a font size in points, with some room for the hinting of small letters."""
-    width, _, _ = text_to_path.get_text_width_height_descent(text, FontProperties(size=size), ismath=False)
-    return 1.07 * float(width) / 72
+    """Width in inches of the longest line at a font size in points, with room for the hinting of small letters."""
+    font = FontProperties(size=size)
+    lines = (text_to_path.get_text_width_height_descent(line, font, ismath=False) for line in text.splitlines())
+    return 1.07 * max((float(width) for width, _, _ in lines), default=0.0) / 72
 
 
 def wrapped(text: str, width: float, size: float) -> str:
@@ -117,11 +122,10 @@ def caption(fields: Sequence[MeanMap], *sentences: str) -> str:
 def _subject(fields: Sequence[MeanMap]) -> str:
     models = list(dict.fromkeys(map(model_name, fields)))
     weights = each(weights_name(field) for field in fields)
-    words = f"weights: {weights}" if weights else "weights not recorded"
     if len(models) == 1:
-        return f"{models[0]} ({words}): {_units(fields)}."
+        return f"{models[0]}{weights and f', weights {weights}'}: {_units(fields)}."
     units = dict.fromkeys(f"{model_name(field)} {unit_words(field)}" for field in fields)
-    return f"{'; '.join(units)}; {words}."
+    return f"{'; '.join(units)}{weights and f'; weights {weights}'}."
 
 
 def _units(fields: Sequence[MeanMap]) -> str:
@@ -138,9 +142,10 @@ def _unit(field: MeanMap) -> str:
 def _measured(fields: Sequence[MeanMap]) -> str:
     what = each(magnitude_words(field.recipe) for field in fields)
     samples = each(str(field.num_samples) for field in fields)
+    pixel = each(field.recipe.get("spacing") for field in fields)
     return (
         f"{what[0].upper()}{what[1:]} over {samples} samples ({_images(fields)}); "
-        f"y: {each(channel_words(field.recipe) for field in fields)}."
+        f"y: {each(channel_words(field.recipe) for field in fields)}.{pixel and f' A pixel is {pixel}.'}"
     )
 
 

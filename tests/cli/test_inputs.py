@@ -103,6 +103,16 @@ def test_the_command_knows_every_protocol():
     assert tuple(protocols.PROTOCOLS) == options.PROTOCOLS
 
 
+def test_page_of_two_images_shows_each_once(tmp_path, pictures):
+    for file in sorted(pictures.rglob("*.png"))[2:]:
+        file.unlink()
+    arguments = ["cli_models:other", "--size", "16", "--data", str(pictures), "--num-samples", "6", "--page"]
+    assert cli.main([*arguments, "--output", "out"]) == 0
+    page = (tmp_path / "out/page.html").read_text(encoding="utf-8")
+    assert "mean of 2 samples" in page
+    assert str(pictures) not in page
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -112,14 +122,26 @@ def test_the_command_knows_every_protocol():
         ["cli_models:volumes", "--shape", "1,4,6,8", "--protocol", "ENERGY"],
         ["cli_models:net", "--size", "16", "--weights", "none,trained.pt", "--seed", "3", "--normalize"],
         ["cli_models:Wrapper", "--size", "8", "--data", "pictures", "--crop", "center"],
+        [
+            "cli_models:net",
+            "cli_models:other@0",
+            "--size",
+            "16",
+            "--page",
+            "--format",
+            "png,pdf",
+            "--channel",
+            "random",
+        ],
+        ["cli_models:net", "--size", "8", "--num-samples", "30", "--target-error", "0.9", "--min-samples", "28"],
     ],
-    ids=["random signs", "file", "tokens", "volumes", "weights", "wrapper"],
+    ids=["random signs", "file", "tokens", "volumes", "weights", "wrapper", "page", "least samples"],
 )
 def test_code_that_is_shown_does_the_same(tmp_path, pictures, arguments, capsys):
     cli.main(["cli_models:net", "--size", "16", "--list-layers"])
     torch.save(sys.modules["cli_models"].net().state_dict(), "trained.pt")
     capsys.readouterr()
-    arguments = [*arguments, "--num-samples", "4", "--batch-size", "3"]
+    arguments = ["--num-samples", "4", "--batch-size", "3", *arguments]
     assert cli.main([*arguments, "--show-code"]) == 0
     code = capsys.readouterr().out
     assert not list(tmp_path.glob("erf-*"))
@@ -129,6 +151,11 @@ def test_code_that_is_shown_does_the_same(tmp_path, pictures, arguments, capsys)
     assert cli.main([*arguments, "--output", "out"]) == 0
     found = {(field.layer, field.values.tobytes()) for field in map(ERFMap.load, tmp_path.glob("out/*.npz"))}
     assert {(field.layer, field.values.tobytes()) for field in scope["fields"]} == found
+    for drawn in (*tmp_path.glob("out/*.p?[fg]"), *tmp_path.glob("out/*.html")):
+        assert (tmp_path / drawn.name).stat().st_size == drawn.stat().st_size
+    if "--page" in arguments:
+        assert (tmp_path / "page.html").read_bytes() == (tmp_path / "out/page.html").read_bytes()
+        assert "grace_hopper.jpg, crop 2" in (tmp_path / "page.html").read_text()
     assert scope["fields"][0].layer in printed.getvalue()
 
 

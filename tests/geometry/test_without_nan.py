@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
-from oracle import hull, mean_map
+from oracle import mean_map
 from torch import nn
 from torchvision.ops import DeformConv2d, roi_align
 
-from captum_erf import EffectiveReceptiveField, theoretical_receptive_field, theoretical_receptive_fields, tokens
+from captum_erf import EffectiveReceptiveField, theoretical_receptive_field, theoretical_receptive_fields
 from captum_erf.geometry.region import Region
 
 SECONDS = 100
@@ -220,52 +219,3 @@ def test_a_table_of_layers_some_of_which_swallow_nan():
 def test_a_unit_without_any_influence_is_refused():
     with pytest.raises(ValueError, match="no influence on unit 'center' of layer '1'"):
         theoretical_receptive_field(nn.Sequential(nn.Conv1d(1, 1, 3), Act(torch.sign)), "1", (1, 12))
-
-
-# Fields that no longer input shows, and fields that are no product of their axes
-
-
-class Pyramid(nn.Module):
-    """Pooling to a few bins and back: the field grows with the input."""
-
-    def __init__(self, bins):
-        super().__init__()
-        self.before, self.after, self.bins = nn.Conv2d(1, 1, 3, padding=1), nn.Conv2d(1, 1, 3, padding=1), bins
-
-    def forward(self, x):
-        pooled = F.adaptive_avg_pool2d(self.before(x), self.bins)
-        return self.after(F.interpolate(pooled, x.shape[2:], mode="bilinear", align_corners=False))
-
-
-@pytest.mark.parametrize(("bins", "size"), [(6, (64, 40)), (2, (48, 48)), (8, (64, 64))], ids=str)
-@pytest.mark.parametrize("position", ["center", "corner", (0.3, 0.6)], ids=str)
-def test_a_field_that_grows_with_the_input_is_that_of_the_input_itself(bins, size, position):
-    torch.manual_seed(0)
-    model = Pyramid(bins).eval()
-    field = theoretical_receptive_field(model, "", (1, *size), position)
-    boxes = [hull(model, size, axis, field.position, channels=1) for axis in (0, 1)]
-    assert (field.lower, field.upper) == tuple(zip(*boxes, strict=True))
-    inputs = torch.randn(3, 1, *size)
-    measured = EffectiveReceptiveField(model, "").aggregate([inputs], position=position)
-    assert abs(measured.values - mean_map(model, model, inputs, field.position)).max() <= 1e-5 * measured.values.max()
-
-
-class RasterScan(nn.Module):
-    """A causal scan of patches in the order of reading, as in Vision Mamba."""
-
-    def __init__(self):
-        super().__init__()
-        self.patch = nn.Conv2d(1, 2, 4, stride=4)
-
-    def forward(self, x):
-        return self.patch(x).flatten(2).cumsum(2).transpose(1, 2)
-
-
-@pytest.mark.parametrize(
-    ("position", "lower", "upper"),
-    [("corner", (0, 0), (4, 4)), ((0, 3), (0, 0), (4, 16)), ((2, 1), (0, 0), (12, 32)), ((5, 7), (0, 0), (24, 32))],
-    ids=str,
-)
-def test_a_scan_in_raster_order_has_the_box_of_its_own_unit(position, lower, upper):
-    field = theoretical_receptive_field(RasterScan(), "", (1, 24, 32), position, layout=tokens(grid=(6, 8)))
-    assert (field.lower, field.upper) == (lower, upper)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from maps import bar_of, make_field, maps_of, round_field, texts
+from maps import bar_of, gaussian_map, make_field, maps_of, round_field, texts
 
 from captum_erf import EffectiveReceptiveField
 from captum_erf.visualization import plot, plot_layers
@@ -64,6 +64,20 @@ def test_a_small_field_is_enlarged_in_a_corner_away_from_it():
     assert "Insets" not in texts(plot_layers([large, large]))
 
 
+def test_a_short_line_is_enlarged_too():
+    line = make_field(gaussian_map((400,), (100,), [[9]]), (92,), (109,))
+    figure = plot_layers([line, line])
+    (inset,) = figure.axes[0].child_axes
+    assert 85 < inset.get_xlim()[0] < 96 < 104 < inset.get_xlim()[1] < 115
+    assert inset.lines[0].get_ydata().max() == 1
+    assert "box with 90 % of the map" in texts(figure)
+
+
+def test_labels_may_have_two_lines():
+    (first, _) = maps_of(plot_layers([round_field(3)] * 2, labels=["ResNet-50\nrandom", "a" * 99 + "\ntrained"]))
+    assert first.get_title() == "ResNet-50\nrandom"
+
+
 def test_many_maps_are_shown_around_their_fields_and_numbered():
     fields = [round_field(1 + n / 4, 100, 3 + n, layer=f"layer{n}") for n in range(20)]
     figure = plot_layers(fields)
@@ -87,7 +101,7 @@ def test_zoom_is_what_was_asked_for(zoom, width):
 
 def test_one_layer_is_drawn_as_one_map():
     field = round_field(4)
-    one, alone = plot_layers([field], zoom="field"), plot(field)
+    one, alone = plot_layers([field]), plot(field)
     assert texts(one) == texts(alone)
     assert texts(plot_layers([field], labels=["mine"])).count("mine") == 1
 

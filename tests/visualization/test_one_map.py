@@ -6,6 +6,7 @@ import torch
 from maps import OBLIQUE, gaussian_map, make_field, round_field, texts, trf_around
 from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.patches import Ellipse, Rectangle
 
 from captum_erf import EffectiveReceptiveField
@@ -175,4 +176,22 @@ def test_in_axes_of_the_users_the_map_stands_alone(field):
 def test_a_unit_without_a_network_name_is_drawn():
     erf = EffectiveReceptiveField(torch.nn.Conv2d(1, 1, 3), layer="")
     figure = erf.aggregate([torch.randn(4, 1, 8, 8)]).plot()
-    assert "Conv2d (weights not recorded): the network, unit (3, 3) of 6 x 6." in texts(figure)
+    assert "Conv2d: the network, unit (3, 3) of 6 x 6." in texts(figure)
+
+
+def test_axes_are_in_the_recipes_spacing(field):
+    figure = plot(make_field(field.values, (10, 10), (53, 53), spacing="0.5,0.25mm"), zoom="input")
+    axes = figure.axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("x [mm]", "y [mm]")
+    for axis, step in ((axes.xaxis, 0.25), (axes.yaxis, 0.5)):
+        places, word = axis.get_majorticklocs(), axis.get_major_formatter()
+        assert len(places) > 2
+        assert [float(word(place)) for place in places] == pytest.approx(places * step)
+    assert "A pixel is 0.5,0.25mm." in texts(figure)
+
+
+def test_marks_of_a_line_are_named():
+    figure = plot(KINDS["1-D"])
+    named = " ".join(text.get_text() for text in figure.findobj(Legend)[0].get_texts())
+    for words in ("theoretical field 31 px", "50 % of the map in", "Gaussian fit (3.0 px", "unit centre (20)"):
+        assert words in named

@@ -91,7 +91,7 @@ def test_the_colour_bar_is_as_high_as_the_map_beside_it(name, width):
     assert 0 < bar.x0 - axes.x1 < 0.1 * axes.width
 
 
-@pytest.mark.parametrize(("name", "width"), [place for place in FLAT if "one map 3-D" not in place])
+@pytest.mark.parametrize(("name", "width"), FLAT)
 def test_maps_fill_their_places(name, width):
     """Neither blank rows around the maps nor beneath them: a map is as wide as its column."""
     figure = drawn(name, width)
@@ -106,7 +106,7 @@ def _place(axes):
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_says_what_was_measured(name):
     said = texts(drawn(name, PAGE))
-    for words in ("weights: random (seed 0)", "20 samples" if name != "convergence" else "160 samples", IMAGES):
+    for words in ("weights random (seed 0)", "20 samples" if name != "convergence" else "160 samples", IMAGES):
         assert words in said
     assert "y: sum over all channels" in said
     assert "unit" in said

@@ -13,28 +13,25 @@ rectangular.
 Why rectangular: with uniform weights, and for the mean square with random ones, the map is a product of one profile
 along each axis. Only the Gaussian makes such a product round. Three taps spaced by 2, 4 and 8 together are nearly
 flat over 29 pixels, too few layers at that spacing to tend to a Gaussian; a product of flat profiles is a square. Two
-numbers say so. box_to_disc: the map's mean Chebyshev distance from the centre over its mean Euclidean distance; 0.900
-for a round map of any profile, 0.871 for an even square. beta: exponent of the generalised Gaussian that fits best; 2
-for a Gaussian, more the flatter the top.
-
-Measured with random weights and ReLU: threshold sizes of 19.2 ± 0.2 px (dense), 79 ± 1 px (stride 2) and 41.7 ± 0.4
-px (dilation); box_to_disc 0.895 ± 0.001, 0.8950 ± 0.0005 and 0.8865 ± 0.0004; beta 2.2, 2.2 and 3.5. The dilated
-field lies about half way from a disc to a square, the strided one is as round as the dense one.
-
-The numbers above were measured with version 0.1, whose boxes were centred on the unit and moved in steps of 2 px.
+numbers say so. squareness: the map's mean Chebyshev distance from the centre over its mean Euclidean distance is 0.900
+for a round map of any profile, called 0, and 0.871 for an even square, called 1. beta: exponent of the generalised
+Gaussian that fits best; 2 for a Gaussian, more the flatter the top.
 """
 
 # %%
+from math import asinh, pi, sqrt
+
 import numpy as np
-from common import (
+from helpers import (
     arguments,
+    beta_of,
+    colour_bar,
     convolutions,
-    diameter,
     draw_map,
     field_of_draws,
+    measured,
     new_figure,
     save_figure,
-    shape_of,
     with_error,
     write_table,
 )
@@ -57,13 +54,19 @@ def measure(weights: str, activation: type[nn.Module] | None, replaced: dict[str
     return field_of_draws(lambda: convolutions(15, activation, weights=weights, **replaced), draws)
 
 
+ROUND = 2 * sqrt(2) / pi  # mean Chebyshev over mean Euclidean distance from the centre, of a round map
+SQUARE = 2 / (sqrt(2) + asinh(1))  # of an even square
+
+
 def mean_distance(field: ERFMap, metric: str) -> float:
     curve = field.radius_mass(metric, center="unit")
     return float(np.trapezoid(1 - curve.mass, curve.sides)) / 2
 
 
-def box_to_disc(field: ERFMap) -> float:
-    return mean_distance(field, "chebyshev") / mean_distance(field, "euclidean")
+def squareness(field: ERFMap) -> float:
+    """Where the ratio of mean distances lies between that of any round map, 0, and that of an even square, 1."""
+    ratio = mean_distance(field, "chebyshev") / mean_distance(field, "euclidean")
+    return (ROUND - ratio) / (ROUND - SQUARE)
 
 
 # %%
@@ -73,29 +76,28 @@ rows = [
         "weights": kind,
         "network": name,
         "trf": field.theoretical.size[0],
-        **with_error("threshold_size", field.estimate(ERFMap.threshold_size)),
-        **with_error("diameter_95", field.estimate(diameter(0.95))),
-        **with_error("box_to_disc", field.estimate(box_to_disc)),
-        "r2": field.gaussian_fit().r2,
-        **shape_of(field),
+        **measured(field, "diameter_50", "diameter_90", "threshold_size"),
+        **with_error("squareness", field.estimate(squareness)),
+        **measured(field, "gaussian_r2"),
+        "beta": beta_of(field),
     }
     for (kind, name), field in fields.items()
 ]
 write_table(rows, options.output / "subsampling.csv")
 
 # %%
-figure, axes = new_figure(7, 8.8, len(KINDS), len(NETWORKS))
-figure.get_layout_engine().set(h_pad=0.14)
+figure, axes = new_figure(8, 8.4, len(KINDS), len(NETWORKS))
 for panel, (kind, name), row in zip(axes.flat, fields, rows, strict=True):
-    note = f"size {row['threshold_size']:.1f} px\nbox : disc {row['box_to_disc']:.3f}, $\\beta$ {row['beta']:.1f}"
-    image = draw_map(panel, fields[kind, name].values, f"{name}\nTRF {row['trf']} px", note)
+    note = f"50 %: {row['diameter_50']:.1f} px, 90 %: {row['diameter_90']:.1f} px\nsquareness {row['squareness']:.2f}"
+    draw_map(panel, fields[kind, name].values, f"{name}\nTRF {row['trf']} px", note)
 for panel, kind in zip(axes[:, 0], KINDS, strict=True):
     panel.set_ylabel(kind)
-figure.colorbar(image, ax=axes, label="mean |dy/dx| over its maximum (linear)", shrink=0.6)
+for panel in axes[:, -1]:
+    colour_bar(panel)
 caption = (
-    f"15 layers of 3 x 3 convolutions; each panel is the theoretical receptive field. Mean over {DRAWS} draws "
-    "of weights and inputs (uniform weights need one). Box : disc is the ratio of mean Chebyshev to mean "
-    "Euclidean distance, 0.900 if round and 0.871 if square; beta is that of a generalised Gaussian, 2 for a "
-    "Gaussian."
+    "Effective receptive fields of 15 layers of 3 x 3 convolutions: mean |dy/dx| over its maximum; each panel is "
+    f"the theoretical receptive field (TRF). Mean over {DRAWS} draws of weights and inputs (uniform "
+    "weights need one). Below: the sides of the boxes that hold 50 and 90 % of the map, and its squareness, which is 0 "
+    "for a round map and 1 for an even square."
 )
 save_figure(figure, options.output / "subsampling.png", caption)
