@@ -6,6 +6,7 @@ import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,6 +19,7 @@ from .result.mean_map import MeanMap
 from .result.sums import Groups
 
 FILE_VERSION = 3
+FAST = 1  # of zlib's levels: a fifth of the usual time for files that are 6 % larger
 
 
 class ERFMap(MeanMap):
@@ -134,16 +136,19 @@ class ERFMap(MeanMap):
             "recipe": self.recipe,
             "group_offset": groups.region.offset,
         }
-        np.savez_compressed(
-            target,
-            header=np.array(json.dumps(header)),
-            values=self.values,
-            group_sums=groups.sums,
-            group_counts=groups.counts,
-            group_dead=groups.dead,
-            group_squares=groups.squares,
-            group_prints=groups.prints,
-        )
+        arrays = {
+            "header": np.array(json.dumps(header)),
+            "values": self.values,
+            "group_sums": groups.sums,
+            "group_counts": groups.counts,
+            "group_dead": groups.dead,
+            "group_squares": groups.squares,
+            "group_prints": groups.prints,
+        }
+        with ZipFile(target, "w", ZIP_DEFLATED, compresslevel=FAST) as file:
+            for name, array in arrays.items():
+                with file.open(f"{name}.npy", "w", force_zip64=True) as part:
+                    np.lib.format.write_array(part, array, allow_pickle=False)
 
     @classmethod
     def load(cls, path: str | Path) -> ERFMap:

@@ -71,8 +71,8 @@ def number(value: Any, error: Any = None, digits: int = 1) -> str:
 
     Examples::
 
-        >>> number(5.0578, 0.0231), number(2418.8, 366.0), number(7.0, 0.0), number(31.02), number(None)
-        ('5.058 ± 0.023', '2420 ± 370', '7.0 ± 0', '31.0', 'none')
+        >>> number(5.0578, 0.0231), number(2418.8, 366.0), number(7.0, 0.0), number(31.02), number(-0.01), number(None)
+        ('5.058 ± 0.023', '2420 ± 370', '7.0 ± 0', '31.0', '0.0', 'none')
         >>> number([5.0, 4.0], [0.12, 0.2]), number([[-3.0, 4.25]], [0.12])
         ('5.00 ± 0.12, 4.00 ± 0.20', '-3.0 to 4.2 (7.25 ± 0.12)')
     """
@@ -83,11 +83,11 @@ def number(value: Any, error: Any = None, digits: int = 1) -> str:
         write = interval if isinstance(value[0], Sequence) else number
         return ", ".join(write(one, its, digits) for one, its in zip(value, errors, strict=True))
     if error is None:
-        return f"{value:.{digits}f}"
+        return f"{value:z.{digits}f}"
     if error <= EXACT * abs(value):
-        return f"{value:.{digits}f} ± 0"
+        return f"{value:z.{digits}f} ± 0"
     places = 1 - int(f"{error:.1e}".partition("e")[2])
-    return " ± ".join(f"{round(one, places):.{max(places, 0)}f}" for one in (value, error))
+    return " ± ".join(f"{round(one, places):z.{max(places, 0)}f}" for one in (value, error))
 
 
 def counted(number: int, thing: str) -> str:
@@ -98,7 +98,7 @@ def counted(number: int, thing: str) -> str:
 def interval(ends: Sequence[float], error: float | None = None, digits: int = 1) -> str:
     """The ends of an interval, and its length with the standard error."""
     lower, upper = ends
-    words = f"{lower:.{digits}f} to {upper:.{digits}f}"
+    words = f"{lower:z.{digits}f} to {upper:z.{digits}f}"
     return words if error is None else f"{words} ({number(upper - lower, error)})"
 
 

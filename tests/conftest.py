@@ -2,7 +2,11 @@
 
 import pytest
 import torch
+from hypothesis import settings
 from torch import nn
+
+settings.register_profile("any machine", deadline=None)  # a busy one is slow, not wrong
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)

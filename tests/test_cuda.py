@@ -1,6 +1,9 @@
 """On a GPU: the same maps as on the CPU, by windows and without, and nothing left behind.
 
-python -m pytest tests/test_cuda.py && python tests/benchmarks/peers.py --device cuda --rounds 3
+With wheels of captum, openerf and this package carried along, on a machine that has torch and torchvision:
+
+    pip install --no-deps --no-index --find-links wheels captum openerf captum_erf
+    python -m pytest tests/test_cuda.py && python tests/benchmarks/peers.py --device cuda --rounds 2 --seconds 8
 """
 
 import numpy as np
@@ -12,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from captum_erf import EffectiveReceptiveField, theoretical_receptive_field
 from captum_erf.cli import main
+from captum_erf.network.batch import Batch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that CUDA can use")
 
@@ -90,6 +94,17 @@ def test_pinned_loaders(resnet, images):
     found = measured(resnet, "layer2", loader, "cuda")
     expected = measured(resnet, "layer2", [images], "cuda")
     assert np.abs(found.values - expected.values).max() <= ROUNDING * expected.values.max()
+
+
+def test_batches_from_pinned_memory_are_copied_without_waiting(images):
+    batch = Batch((images.pin_memory(),))
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        moved = batch.to(torch.device("cuda"))
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+    assert torch.equal(moved.measured.cpu(), images)
 
 
 def test_memory_comes_back(resnet, images):

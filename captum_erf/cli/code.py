@@ -9,14 +9,14 @@ from typing import Any
 from ..images import NUM_SAMPLES, Crops
 from ..network.layouts import channels_last, tokens
 from . import comparison
-from .page import MOST_SAMPLES, SHOWN, name_of
+from .page import MOST_SAMPLES, name_of, num_apart
 from .plan import Case, Settings
 from .samples import Samples
 
 PLACES = {  # of what the code may name
     "captum_erf": ("EffectiveReceptiveField", "channels_last", "protocols", "tokens"),
-    "captum_erf.cli.page": ("pictures",),
-    "captum_erf.cli.samples": ("Arrays", "Grouped", "Noise", "numbers_of"),
+    "captum_erf.cli.page": ("each_alone", "pictures"),
+    "captum_erf.cli.samples": ("Arrays", "Noise", "loader", "numbers_of"),
     "captum_erf.cli.weights": ("read_weights",),
     "captum_erf.images": ("folder", "photograph"),
     "captum_erf.measurement.loop": ("run_through",),
@@ -35,15 +35,16 @@ def show_code(
     options: argparse.Namespace, settings: Settings, cases: Sequence[Case], samples: Sequence[Samples]
 ) -> str:
     """A script that measures the cases, prints their reports and draws them."""
-    body = ["fields = []", *["units, alone = {}, {}"] * options.page]
+    body = ["fields = []", *["units = {}"] * options.page]
     for case, its in zip(cases, samples, strict=True):
         body += ["", *_measurement(options, settings, case, its)]
         if options.page:
-            body += _units(options, settings, case)
+            body += _units(options, settings, case, its)
     report = f"protocols.{settings.protocol.name}.report(field)" if settings.protocol else "field"
     body += ["", "for field in fields:", f"    print({report}, end='\\n\\n')", f"figure = {_figure(cases)}"]
     body += [f"figure.savefig('{comparison.picture_name(len(cases))}.{ending}')" for ending in options.format]
     if options.page:
+        body.append("alone = {name: each_alone(own) for name, own in units.items()}")
         images = Name(f"pictures({_samples(options, samples[0])})")
         body.append(_call("write_page", "page.html", Name("units"), images, image_fields=Name("alone")))
     return "\n".join([*_imports("\n".join(body), cases), "", *body])
@@ -53,7 +54,6 @@ def _imports(body: str, cases: Sequence[Case]) -> Iterator[str]:
     """The lines that import what the body names."""
     yield "import torch"
     yield from dict.fromkeys(case.found.code.imports for case in cases)
-    yield "from torch.utils.data import DataLoader"
     yield ""
     for place, names in PLACES.items():
         found = [name for name in names if any(f"{name}{end}" in body for end in "(.),")]
@@ -74,7 +74,8 @@ def _measurement(options: argparse.Namespace, settings: Settings, case: Case, sa
     yield f"erf = {_call('EffectiveReceptiveField', Name('model'), case.layers, layout=read_by, call=options.call)}"
     yield f"samples = {_samples(options, samples)}"
     yield f"torch.manual_seed({options.seed})"
-    loader, keywords = _loader("samples", options.batch_size), _keywords(settings, settings.keywords["positions"])
+    loader = Name(f"loader(samples, {options.batch_size})")
+    keywords = _keywords(settings, settings.keywords["positions"])
     stop = {"target_error": options.target_error, "min_samples": options.min_samples}
     if options.min_samples is None:
         yield f"fields += {_call('erf.sweep', loader, **keywords, **stop)}"
@@ -82,20 +83,12 @@ def _measurement(options: argparse.Namespace, settings: Settings, case: Case, sa
         yield f"fields += {_call('run_through', Name(_call('erf.accumulator', **keywords)), loader, **stop)}"
 
 
-def _units(options: argparse.Namespace, settings: Settings, case: Case) -> Iterator[str]:
-    """The units of the page, over the first samples and over each that is shown."""
-    keywords = _keywords(settings, "grid")
-    for place, number, size, groups in (
-        ("units", MOST_SAMPLES, options.batch_size, None),
-        ("alone", SHOWN, SHOWN, SHOWN),
-    ):
-        loader = _loader(f"samples, {number}", size)
-        yield f"torch.manual_seed({options.seed})"
-        yield f"{place}[{name_of(case)!r}] = {_call('erf.sweep', loader, **keywords, groups=groups)}"
-
-
-def _loader(samples: str, batch_size: int) -> Name:
-    return Name(f"DataLoader(Grouped({samples}), {batch_size}, generator=torch.Generator())")
+def _units(options: argparse.Namespace, settings: Settings, case: Case, samples: Samples) -> Iterator[str]:
+    """The units of the page, over the first samples."""
+    batches = Name(f"loader(samples, {options.batch_size}, {num_apart(samples)})")
+    keywords = _keywords(settings, "grid") | {"get_groups": None, "groups": MOST_SAMPLES}
+    yield f"torch.manual_seed({options.seed})"
+    yield f"units[{name_of(case)!r}] = {_call('erf.sweep', batches, **keywords)}"
 
 
 def _keywords(settings: Settings, positions: Any) -> dict[str, Any]:

@@ -166,7 +166,7 @@ def _fetch(create: Callable[[], nn.Module], published: str, url: str) -> nn.Modu
         file = url.rsplit("/", 1)[-1] if url.rpartition(".")[2] in ("pth", "pt", "bin", "safetensors") else "FILE"
         way = f" Where there is internet, download {url} and pass --weights {file}." if url else ""
         raise WeightsError(
-            f"The weights {published} could not be had: {type(error).__name__}: {error}.{way}"
+            f"The weights {published} could not be had: {type(error).__name__}: {str(error).rstrip('.')}.{way}"
         ) from error
 
 
@@ -187,7 +187,7 @@ def _factory(wanted: Wanted, published: str | None) -> NamedModel:
         made = inner
         code += ".model"
     if not isinstance(made, nn.Module):
-        raise ValueError(f"{name} returned a {type(made).__name__}; expected a torch.nn.Module.")
+        raise ValueError(f"{name} returned something of type {type(made).__name__}; expected a torch.nn.Module.")
     return NamedModel(made, "as its code left them (seed {seed})", _own_code(wanted, code))
 
 

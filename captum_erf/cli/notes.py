@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from ..images import Crops
 from ..measurement.loop import relative_error
 from ..result import report
 from ..result.statistics import Row
@@ -54,10 +53,7 @@ def notes(
 
 
 def _error_words(measured: Sequence[Measured]) -> str:
-    first = measured[0]
-    words = [report.error_words(first.fields[0])]
-    if isinstance(first.samples, Crops) and first.samples.num_images == 1:
-        words.append("They say how the numbers vary between crops of this photograph, not between photographs.")
+    words = [report.error_words(measured[0].fields[0])]
     if any(found.case.weights is None for found in measured):
         words.append("What another draw of random weights would change is not in them.")
     return " ".join(words)

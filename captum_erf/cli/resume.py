@@ -23,9 +23,8 @@ WORDS = {  # what tells a run from another, as "it ..., this run ..."
     "input": ("took inputs of {}", "takes {}"),
     "samples": ("was over {}", "is over {}"),
     "files": ("saw the images before they were changed", "sees them as they are now"),
-    "seed": ("had --seed {}", "has {}"),
     "position": ("measured the unit {}", "asks for {}"),
-    "channel": ("took the channel {}", "takes {}"),
+    "channel": ("took the channels {}", "takes {}"),
 }
 
 
@@ -39,7 +38,7 @@ class Identity:
         """The first difference from a stored run, in words; None where there is none."""
         for key, value in self.values.items():
             if stored.get(key) != value:
-                there, here = WORDS[key]
+                there, here = WORDS.get(key, (f"had --{key} {{}}", "has {}"))
                 return f"it {there.format(_words(stored.get(key)))}, this run {here.format(_words(value))}"
         return None
 
@@ -47,7 +46,9 @@ class Identity:
 def _words(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
-    return "all" if value is None else str(value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "none" if value is None else str(value)
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,24 @@ COLOURS = (1, 3)  # channels of photographs
 OTHER_INPUTS = {1: ("signals", "C,L", "4096"), 3: ("volumes", "C,D,H,W", "32,64,64")}  # by number of axes
 
 
+class Own(Dataset[Tensor]):
+    """Samples each of which is an image of its own."""
+
+    num_samples: Any
+
+    def __len__(self) -> int:
+        return int(self.num_samples)
+
+    def image_of(self, number: int) -> int:
+        return number
+
+    @property
+    def num_images(self) -> int:
+        return len(self)
+
+
 @dataclass(frozen=True)
-class Noise(Dataset[Tensor]):
+class Noise(Own):
     """Samples of standard normal noise, where there is no image that would do."""
 
     num_samples: int
@@ -32,22 +48,12 @@ class Noise(Dataset[Tensor]):
     seed: int = 0
     files: tuple[Path, ...] = ()
 
-    def __len__(self) -> int:
-        return self.num_samples
-
     def __getitem__(self, number: int) -> Tensor:
         generator = np.random.default_rng([self.seed, number])
         return torch.from_numpy(generator.standard_normal(self.shape, dtype=np.float32))
 
-    def image_of(self, number: int) -> int:
-        return number
-
     def name_of(self, number: int) -> str:
         return f"noise {number + 1}"
-
-    @property
-    def num_images(self) -> int:
-        return self.num_samples
 
     @property
     def words(self) -> str:
@@ -55,14 +61,15 @@ class Noise(Dataset[Tensor]):
 
 
 @dataclass(frozen=True)
-class Arrays(Dataset[Tensor]):
+class Arrays(Own):
     """The middle of arrays of shape ``(C, *size)``, or ``size`` where C is 1, in ``.npy`` files; values as they are."""
 
     files: tuple[Path, ...]
     shape: tuple[int, ...]
     source: str
 
-    def __len__(self) -> int:
+    @property
+    def num_samples(self) -> int:
         return len(self.files)
 
     def __getitem__(self, number: int) -> Tensor:
@@ -82,15 +89,8 @@ class Arrays(Dataset[Tensor]):
         middle = array[tuple(slice(start, start + wanted) for start, wanted in zip(starts, self.shape, strict=True))]
         return torch.from_numpy(np.array(middle, dtype=np.float32))
 
-    def image_of(self, number: int) -> int:
-        return number
-
     def name_of(self, number: int) -> str:
         return str(self.files[number])
-
-    @property
-    def num_images(self) -> int:
-        return len(self.files)
 
     @property
     def words(self) -> str:

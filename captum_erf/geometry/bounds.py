@@ -13,15 +13,14 @@ from contextlib import suppress
 
 from .bisection import Guess, bisect
 from .canvas import LOWER, Bound, Canvas, Side, Test
+from .extents import Unit, gradient_extents
 from .field import AxisBox, axis_stride
 from .pattern import Pattern, find_patterns
 from .periods import FIRST_GROWTH, LEAST_GROWTH, NO_PERIOD, Canvases, Period, PeriodSearch
 from .probing import Prober, Refused
 
-WIDTHS = (1, 4, 16, 32, 64, 96, 128)  # of canvases across the axis, tried from thin to thick
 CHEAP = 0.3  # share of a whole pass below which a longer canvas also tests bounds that do not need it
-
-Unit = tuple[int, ...]
+WIDTHS = (1, 4, 16, 32, 64, 96, 128)  # of canvases across the axis, tried from thin to thick
 
 
 class AxisSearch:
@@ -30,7 +29,7 @@ class AxisSearch:
     def __init__(
         self, prober: Prober, axis: int, units: Sequence[Sequence[Unit]], earlier: Sequence[AxisSearch]
     ) -> None:
-        self.axis, self.length = axis, prober.size[axis]
+        self.axis, self.length, self.units = axis, prober.size[axis], units
         self.grid = [grid[axis] for grid in prober.grids]
         self.bounds = {
             Bound(layer, side, unit[axis])
@@ -41,6 +40,7 @@ class AxisSearch:
         like = next((other for other in earlier if (other.length, other.grid) == (self.length, self.grid)), None)
         self.is_repeated = like is not None
         self.periods: dict[int, Period] = like.periods if like else {}
+        self.endless: set[tuple[int, Side]] = like.endless if like else set()
         self.guess: Guess = like.guess if like else Guess()
         self.canvases: Canvases = Canvases(prober, axis, earlier[0].canvases.width if earlier else 1)
         self.like = like
@@ -52,16 +52,20 @@ class AxisSearch:
         """Finds all bounds, and the patterns of layers that merge scales, or of all of them."""
         own = self._own_canvas()
         if not self.is_repeated:
-            self.periods = PeriodSearch(self.canvases, own, self.grid).run(self._first_growth(own))
+            search = PeriodSearch(self.canvases, own, self.grid)
+            self.periods, self.endless = search.run(self._first_growth(own)), search.endless
         self.guess.strides = {layer: float(self.stride(layer)) for layer in self._layers}
         self._learn()
+        if len(own.size) == 1:
+            self._take_hints(own)
         if all_patterns and not self.is_repeated:
             self._find_patterns(self._layers, whole=True)
-        near = {bound for bound in self.bounds if self._is_near_end(bound, own)}
-        if self.is_repeated and self.bounds - near:
+        ending = {bound for bound in self.bounds if bound[:2] not in self.endless}
+        near = {bound for bound in ending if self._is_near_end(bound, own)}
+        if self.is_repeated and ending - near:
             self._look_beyond()
-        near |= {bound for bound in self.bounds if self._growth_seen(bound)}
-        self._search_longer(near, self.bounds - near)
+        near |= {bound for bound in ending if self._growth_seen(bound)}
+        self._search_longer(near, ending - near)
         searched = self.bounds - (near & self.outside.keys())
         bisect(own, searched, self.guess)
         self.inside = {bound: own.bracket(bound)[0] for bound in searched if not own.is_beyond(bound)}
@@ -71,8 +75,24 @@ class AxisSearch:
         if self.like and (self.like.inside, self.like.outside) == (self.inside, self.outside):
             self.patterns = self.like.patterns
         else:
-            layers = {bound.layer for bound in self.bounds if all_patterns or self.guess.is_torn(bound)}
+            known = self.inside | self.outside
+            whole = {bound for bound in self.bounds if bound in known and bound.opposite in known}
+            layers = {bound.layer for bound in whole if all_patterns or self.guess.is_torn(bound)}
             self._find_patterns(layers, whole=all_patterns)
+
+    def _take_hints(self, own: Canvas) -> None:
+        """Tests bounds where gradients end, as they mostly do: a canvas that cannot be thin is dear to bisect."""
+        prober, tests = self.canvases.prober, set()
+        brackets = {bound: own.bracket(bound) for bound in self.bounds}
+        open_brackets = {bound: bracket for bound, bracket in brackets.items() if bracket[0] < bracket[1]}
+        for layer in {bound.layer for bound in open_brackets}:
+            extents = gradient_extents(prober.network.only([layer]), prober.batch, [self.units[layer]])[0]
+            for (unit,), extent in zip(self.units[layer], extents, strict=True):
+                ends = () if extent is None else zip(Side, (extent.offset[0], extent.stop[0]), strict=True)
+                for side, hint in ends:
+                    low, high = open_brackets.get(Bound(layer, side, unit), (0, 0))
+                    tests |= {Test(side, number) for number in (hint, hint + 1) if low < number <= high}
+        own.test(tests, self._layers)
 
     def _learn(self) -> None:
         for canvas in self.canvases.made.values():

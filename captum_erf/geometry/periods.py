@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bisection import Guess, bisect
-from .canvas import LOWER, UPPER, Bound, Canvas, Test
+from .canvas import LOWER, UPPER, Bound, Canvas, Side, Test
 from .probing import Prober, Refused
 
 COMMON = (64, 448, 192, 320, 960, 256)  # pixels: multiples of common strides, patches and attention windows
@@ -72,10 +72,13 @@ class PeriodSearch:
         self.canvases, self.own, self.grid = canvases, own, grid
         self.found: dict[int, Period] = {}
         self.fixed: set[int] = set()
+        self.endless: set[tuple[int, Side]] = set()
 
     def run(self, growth: float) -> dict[int, Period]:
         """The periods, layer by layer; canvases first grow by ``growth`` pixels, and more where that shows nothing."""
         waiting = set(range(len(self.grid)))
+        if len(self.own.size) == 1:
+            waiting -= self._find_endless(waiting)
         for pixels in self._likely_pixels(waiting):
             covered = self._try(pixels, growth, waiting)
             self._try(pixels, math.inf, covered)
@@ -94,6 +97,41 @@ class PeriodSearch:
         }
         yield from sorted((2 * stride.numerator for stride in strides if stride > 0), reverse=True)
         yield from COMMON[1:]
+
+    def _misfit(self, pixels: int) -> float:
+        """How badly a period goes with the sizes of the input and the grids."""
+        strides = [self.canvases.length / units for units in self.grid]
+        return round(max(abs(pixels / max(2, round(pixels / stride)) - stride) / stride for stride in strides), 1)
+
+    def _find_endless(self, layers: Collection[int]) -> set[int]:
+        """
+        The layers that need no further look: on a side on which all units see the input's end, they also see that of a
+        input twice as long. In 1-D canvases cannot be thin, and a further one would cost as much as many samples.
+        """
+        covered = {
+            (layer, test.side)
+            for layer in layers
+            for test in self.own.strips
+            if self.own.units_reached(layer, test).all()
+        }
+        pixels = min(COMMON, key=self._misfit)
+        repeats = self.canvases.repeats(pixels, self.canvases.length)
+        if not covered or repeats < 1:
+            return set()
+        canvas = self.canvases[self.canvases.length + repeats * pixels]
+        ends = {side: Test(side, (1, canvas.length)[side]) for _, side in covered}
+        try:
+            canvas.test(ends.values(), {layer for layer, _ in covered})
+        except Refused:
+            return set()
+        self.endless = {(layer, side) for layer, side in covered if canvas.units_reached(layer, ends[side]).all()}
+        everywhere = {layer for layer, _ in self.endless if {(layer, side) for side in Side} <= self.endless}
+        for layer in {layer for layer, _ in self.endless}:
+            units, rest = divmod(canvas.grid[layer] - self.grid[layer], repeats)
+            is_same = canvas.grid[layer] * self.canvases.length == self.grid[layer] * canvas.length
+            if not rest and _is_plausible(pixels, units) and (is_same or layer in everywhere):
+                self.found[layer] = Period(pixels, units)
+        return everywhere | self.found.keys()
 
     def _try(self, pixels: int, growth: float, layers: set[int]) -> set[int]:
         """Tries a period on a longer canvas; returns the layers of which all units see the canvas's end."""

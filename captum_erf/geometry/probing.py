@@ -97,6 +97,8 @@ class Prober:
             reached = self._reached(inputs, layers)
         except CannotProbe:
             raise
+        except LayerLeftOut as error:
+            raise Refused(str(error).rstrip(".")) from error
         except Exception as error:
             raise Refused("the network does not run on this size") from error
         if any(found.ndim != inputs.ndim - 1 or len(found) != len(inputs) for found in reached):

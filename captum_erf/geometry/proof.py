@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from .bisection import Guess, bisect
-from .bounds import Unit
 from .canvas import Bound, Canvas, Side
+from .extents import Unit
 from .field import AxisBox, Box
 from .probing import Prober
 from .region import Region

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from ..network.batch import Batch
 from ..network.readings import Settled
 from ..network.units import Positions, resolve_positions
-from .bounds import AxisSearch, Unit
+from .bounds import AxisSearch
+from .extents import Unit
 from .field import Box, TheoreticalReceptiveField
 from .probing import CannotProbe, Prober, Refused
 from .proof import prove

@@ -12,7 +12,8 @@ from ..erfmap import ERFMap
 from ..geometry.field import TheoreticalReceptiveField
 from ..geometry.region import Region
 from ..network.batch import Batch
-from ..network.guards import same_random_numbers
+from ..network.guards import same_random_numbers, unchanged
+from ..network.state import Values
 from ..result.sums import GroupSums, finite_samples
 from . import ranks as distributed
 from .measurement import Measurement
@@ -123,8 +124,9 @@ class ERFAccumulator:
         self._check_sound()
         names = self.measurement.names(batch, len(taken))
         if len(taken) > 0:
-            with self.measurement.running(taken, weights=self._plan is None):
-                plan, maps = self._measured(taken, advance)
+            with self.measurement.running(taken) as values:
+                first = self._plan or self._make_plan(taken, values)
+                plan, maps = self._measured(taken, first, advance)
             if self.measurement.nonfinite == "raise":
                 self._check_finite(plan, maps)
             if self._plan is None:
@@ -267,9 +269,8 @@ class ERFAccumulator:
         fresh.expect(self._most_batches, self._most_samples)
         vars(self).update(vars(fresh))
 
-    def _measured(self, batch: Batch, advance: Advance) -> tuple[Plan, list[SampleMaps]]:
-        """The sample maps of a batch; with a new plan where the first one fails before it has added anything."""
-        plan = self._plan or self._make_plan(batch)
+    def _measured(self, batch: Batch, plan: Plan, advance: Advance) -> tuple[Plan, list[SampleMaps]]:
+        """The sample maps of a batch; with a new plan where the given one fails before it has added anything."""
         try:
             maps = plan.sample_maps(batch, advance)
             if self._plan is not None and _is_power_of_two(self._num_batches + 1):
@@ -283,9 +284,10 @@ class ERFAccumulator:
             maps = plan.sample_maps(batch, advance)
         return plan, maps
 
-    def _make_plan(self, batch: Batch) -> Plan:
-        """A plan, for which no random numbers are used up."""
-        with same_random_numbers(batch.measured.device):
+    def _make_plan(self, batch: Batch, values: Values | None = None) -> Plan:
+        """A plan, for which no random numbers are used up, and after which all weights are compared."""
+        compared = unchanged(self.measurement.network.modules, eval_mode=False, values=values)
+        with same_random_numbers(batch.measured.device), compared:
             return make_plan(self.measurement, batch, min(self._most_samples, self._most_batches * len(batch)))
 
     def _check_sound(self) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..network.batch import Batch, read_batch
 from ..network.guards import gradients_enabled, seeded, set_up, unchanged
 from ..network.network import Network
+from ..network.state import Values
 from ..network.units import (
     Channel,
     NeuronSelector,
@@ -116,13 +117,14 @@ class Measurement:
         return names[:samples]
 
     @contextmanager
-    def running(self, batch: Batch, *, weights: bool) -> Iterator[None]:
+    def running(self, batch: Batch) -> Iterator[Values | None]:
         """
         Gradients are on, modules in the wanted mode; everything is as before afterwards.
 
-        Without ``weights``, only those are compared that were seen to change.
+        Of the weights only those are compared that were seen to change in a pass before. The values of all are given
+        where the network has set itself up.
         """
-        modules = set_up(self.network, batch)
-        guarded = unchanged(modules, eval_mode=self.eval_mode, weights=weights)
+        modules, values = set_up(self.network, batch)
+        guarded = unchanged(modules, eval_mode=self.eval_mode, weights=False)
         with gradients_enabled(), guarded, seeded(self.generator, batch.measured.device):
-            yield
+            yield values

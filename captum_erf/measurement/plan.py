@@ -126,6 +126,8 @@ def make_plan(measurement: Measurement, batch: Batch, expected: int = MANY) -> P
         settled.warn_of_cancelling()
     if measurement.eval_mode:
         settled.warn_of_unseen()
+        if measurement.generator is None:
+            settled.warn_of_random()
     measurement = replace(measurement, network=settled.network)
     units = tuple(
         Unit(place, position, theoretical)

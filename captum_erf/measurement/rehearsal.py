@@ -290,7 +290,9 @@ class Rehearsal:
             for unit in able
             if (leader := leaders[unit.place]) in views
         }
-        look_at([unit for unit in self._alone(known | cheapest) & cheapest.keys() if unit not in views])
+        others = [unit for unit in self._alone(known | cheapest) & cheapest.keys() if unit not in views]
+        if others:
+            look_at(others)
         self.known |= {unit: view.values for unit, view in views.items()}
         open_verdicts = cheapest | open_verdicts
         for unit in self._alone(known | open_verdicts) & views.keys():

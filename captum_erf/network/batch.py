@@ -130,8 +130,11 @@ class Batch:
         return self.map(lambda item: item[start:] if self._is_batch(item) else item)
 
     def to(self, device: torch.device | None) -> Batch:
-        """The batch on a device; None leaves it where it is."""
-        return self.map(lambda item: item.to(device) if isinstance(item, Tensor) and device is not None else item)
+        """The batch on a device, from pinned memory without waiting for it; None leaves it where it is."""
+        if device is None:
+            return self
+        to_gpu = device.type == "cuda"
+        return self.map(lambda item: item.to(device, non_blocking=to_gpu) if isinstance(item, Tensor) else item)
 
     def with_measured(self, measured: Tensor) -> Batch:
         """Another measured input; of a batch of one sample, all else is repeated to its length."""

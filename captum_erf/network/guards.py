@@ -51,13 +51,15 @@ def eager() -> Iterator[None]:
 
 
 @contextmanager
-def unchanged(modules: Sequence[Module], *, eval_mode: bool, weights: bool = True) -> Iterator[None]:
+def unchanged(
+    modules: Sequence[Module], *, eval_mode: bool, weights: bool = True, values: Values | None = None
+) -> Iterator[None]:
     """
     Gives every module all that it holds back, and tensors their values.
 
     Flags are set one by one: ``Module.eval`` may be overridden to do more than that. Without ``weights``, and where a
     guard around this one compares them all, only those are compared that were seen to change in a pass before, or that
-    a network in training mode may write to.
+    a network in training mode may write to. ``values`` are all that there are, where they are known.
     """
     structure = Structure(modules)
     flags = [module for module in modules if module.training] if eval_mode else []
@@ -67,13 +69,15 @@ def unchanged(modules: Sequence[Module], *, eval_mode: bool, weights: bool = Tru
         around = _guarded.get({})
         wanted = weights and not all(around.get(module) for module in modules)
         all_of_them = wanted or any(module.training for module in modules)
-        values = Values(all_tensors(modules) if all_of_them else restless_tensors(modules))
+        if values is None or not all_of_them:
+            values = Values(all_tensors(modules) if all_of_them else restless_tensors(modules))
         token = _guarded.set(around | {module: all_of_them or around.get(module, False) for module in modules})
         try:
             yield
         finally:
             _guarded.reset(token)
             values.restore()
+            values.forget()
     finally:
         for module in flags:
             module.training = True
@@ -119,7 +123,7 @@ def aside(network: Network, batch: Batch) -> Iterator[None]:
         >>> network.forward_func.training
         True
     """
-    with unchanged(set_up(network, batch), eval_mode=True), quiet(batch.measured.device):
+    with unchanged(set_up(network, batch)[0], eval_mode=True), quiet(batch.measured.device):
         yield
 
 
@@ -138,7 +142,11 @@ def quiet(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def same_random_numbers(device: torch.device) -> Iterator[None]:
-    """Whoever draws random numbers next, of torch, NumPy or Python, gets those that would have come."""
+    """
+    Whoever draws random numbers next, of torch, NumPy or Python, gets those that would have come.
+
+    The generators are the process's own: what another thread draws from them meanwhile it draws once more.
+    """
     ours, numpys = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -146,6 +154,13 @@ def same_random_numbers(device: torch.device) -> Iterator[None]:
     finally:
         random.setstate(ours)
         np.random.set_state(numpys)  # noqa: NPY002
+
+
+def random_states(device: torch.device) -> tuple[bytes | str, ...]:
+    """Where the generators of torch, NumPy and Python stand."""
+    states = [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+    numpys: Any = np.random.get_state()  # noqa: NPY002
+    return *(state.numpy().tobytes() for state in states), numpys[1].tobytes(), repr((numpys[2], random.getstate()))
 
 
 @contextmanager
@@ -178,13 +193,14 @@ def seeded(generator: torch.Generator | None, device: torch.device) -> Iterator[
         yield
 
 
-def set_up(network: Network, batch: Batch) -> list[Module]:
+def set_up(network: Network, batch: Batch) -> tuple[list[Module], Values | None]:
     """
     Lets a network that was never run here set itself up: one undisturbed pass over one sample, before anything is
     remembered of it. The calls of its layers are counted on the way (see :mod:`captum_erf.network.calls`).
 
     Where the pass adds children, weights, buffers or hooks, all that it has set up stays. Else, and where it fails,
-    all goes; the passes that follow put back what each of them sets up. Returns the network's modules from then on.
+    all goes; the passes that follow put back what each of them sets up. Returns the network's modules from then on, and
+    the values of all that they hold where these had to be remembered anyway.
 
     Examples::
 
@@ -195,7 +211,7 @@ def set_up(network: Network, batch: Batch) -> list[Module]:
         ...             self.norm = nn.Identity()
         ...         return self.norm(x)
         >>> model = Lazy()
-        >>> modules = set_up(Network.of(model, [""]), Batch((torch.ones(1, 1, 4),)))
+        >>> modules, _ = set_up(Network.of(model, [""]), Batch((torch.ones(1, 1, 4),)))
         >>> model
         Lazy(
           (norm): Identity()
@@ -203,7 +219,7 @@ def set_up(network: Network, batch: Batch) -> list[Module]:
     """
     modules = network.modules
     if all(module in _set_up for module in modules):
-        return modules
+        return modules, None
     flags = [module for module in modules if module.training]
     structure, values = Structure(modules), Values(all_tensors(modules))
     has_grown = False
@@ -223,7 +239,7 @@ def set_up(network: Network, batch: Batch) -> list[Module]:
             values.restore()
     modules = network.modules
     _set_up.update(modules)
-    return modules
+    return modules, None if has_grown else values
 
 
 def _finite(item: Any) -> Any:

@@ -180,7 +180,8 @@ def no_such_call(layer: Layer, count: int) -> Exception:
         )
     return RuntimeError(
         f"The forward pass never ran layer {layer.name!r}; choose one that this network and these inputs use, such as "
-        "the module around it."
+        "the module around it. Where layers are left out at random, as in stochastic depth that eval() does not switch "
+        "off, or by a branch that depends on the data, another pass may run it."
     )
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from .batch import Batch
 from .calls import known_calls, remember_calls
 from .gradient import unit_gradients
-from .guards import Unseen, aside, gradients_enabled
+from .guards import Unseen, aside, gradients_enabled, random_states
 from .layers import Layer
 from .layouts import (
     NO_BATCH_AXIS,
@@ -52,12 +52,13 @@ class Reading:
 class Settled:
     """A network of which every layer's call counts from the first, and what was seen of it.
 
-    ``trains`` names functions that behaved as in training.
+    ``trains`` names functions that behaved as in training, ``draws`` tells whether random numbers were drawn.
     """
 
     network: Network
     readings: tuple[Reading, ...]
     trains: tuple[str, ...] = ()
+    draws: bool = False
 
     @property
     def grids(self) -> list[tuple[int, ...]]:
@@ -85,6 +86,16 @@ class Settled:
                 stacklevel=3,
             )
 
+    def warn_of_random(self) -> None:
+        """Warns where no two passes are those of the same network."""
+        if self.draws and not self.trains:
+            warnings.warn(
+                "The network draws random numbers in evaluation mode, as stochastic depth that eval() does not switch "
+                "off: each pass is another network, and the map is a mean over them. Switch that off, or pass "
+                "generator= for a result that can be repeated.",
+                stacklevel=3,
+            )
+
 
 def settle(network: Network, batch: Batch, *, grids: bool = True) -> Settled:
     """
@@ -107,6 +118,7 @@ def settle(network: Network, batch: Batch, *, grids: bool = True) -> Settled:
     """
     unseen = Unseen()
     with aside(network, batch):
+        before = random_states(batch.measured.device)
         calls = known_calls(network, batch)
         network = network if calls is None else _counted(network, calls)
         recorder = Recorder(network, to_the_end=calls is None)
@@ -121,14 +133,15 @@ def settle(network: Network, batch: Batch, *, grids: bool = True) -> Settled:
             if not all(recorder.calls):
                 error.add_note(_note(batch))
                 raise
+        draws = random_states(batch.measured.device) != before
         network = network if calls is not None else _counted(network, recorder.calls)
         network = replace(network, alone_as_two=unseen.normalises_samples)
         if not grids:
-            return Settled(network, (), tuple(unseen.names))
+            return Settled(network, (), tuple(unseen.names), draws)
         outputs = recorder.found() if len(recorder.outputs) == len(network.layers) else run(network, batch.sample())
         _question_axes(network, batch)
         readings = [_reading(network.only([place]), outputs[place], batch) for place in range(len(network.layers))]
-    return Settled(network, tuple(readings), tuple(unseen.names))
+    return Settled(network, tuple(readings), tuple(unseen.names), draws)
 
 
 def _note(batch: Batch) -> str:
@@ -184,9 +197,12 @@ def _reading(network: Network, output: Any, batch: Batch) -> Reading:
         shape, size = read.shape, image.shape[2:]
         first, last = fits_input(shape[2:], size), fits_input(shape[1:-1], size)
         growing = [] if first and not last else _growing_axes(network, read, batch)
+        is_open = first and last and not growing and len(size) == 1 and shape[1] > 1
+        if is_open:
+            growing = _local_axes(network, read, batch)
         if growing == [1] or (growing != [2] and last and not first):
             raise channels_look_last(shape, size, layer.name)
-        if first and last and not growing and len(size) == 1 and shape[1] > shape[2]:
+        if is_open and growing != [2]:
             raise either_axis(shape, size, layer.name)
     return Reading(tuple(read.shape[2:]), bool(read.isnan().any()), _cancels(network, read, batch.sample()))
 
@@ -199,7 +215,7 @@ def _question_axes(network: Network, batch: Batch) -> None:
     channels are what they seem.
     """
     shape = tuple(batch.measured.shape)
-    if not network.input_layout.is_plain or batch.index is None or (len(shape) > 3 and shape[1] in (1, 3)):
+    if not network.input_layout.is_plain or batch.index is None or shape[1] == 1 or (len(shape) > 3 and shape[1] == 3):
         return
     spatial = range(2, len(shape))
     short = [axis for axis in spatial if shape[axis] in (1, 3)]
@@ -217,8 +233,11 @@ def _may_double(network: Network, batch: Batch, axis: int) -> bool:
 
 def _doubled(image: Tensor, axis: int, item: Any) -> Any:
     """An input twice as long, where it has the spatial axes of the measured one."""
-    alike = isinstance(item, Tensor) and item.ndim == image.ndim and item.shape[2:] == image.shape[2:]
-    return torch.cat([item, item], axis) if alike else item
+    return torch.cat([item, item], axis) if _is_like(item, image) else item
+
+
+def _is_like(item: Any, image: Tensor) -> bool:
+    return isinstance(item, Tensor) and item.ndim == image.ndim and item.shape[2:] == image.shape[2:]
 
 
 def _growing_axes(network: Network, output: Tensor, batch: Batch) -> list[int]:
@@ -232,6 +251,19 @@ def _growing_axes(network: Network, output: Tensor, batch: Batch) -> list[int]:
     if not isinstance(longer, Tensor) or longer.ndim != output.ndim:
         return []
     return [axis for axis in range(1, output.ndim) if longer.shape[axis] != output.shape[axis]]
+
+
+def _local_axes(network: Network, output: Tensor, batch: Batch) -> list[int]:
+    """The axes of a 1-D output at whose end alone it shows that the end of the input is another one."""
+    image = batch.image(output.ndim)
+
+    def with_other_end(item: Any) -> Any:
+        return torch.cat([item[..., :-1], 1 - item[..., -1:]], -1) if _is_like(item, image) else item
+
+    other = run(network, batch.sample().map(with_other_end))[0]
+    changed = (other != output)[0]
+    hits = {axis: changed.any(2 - axis) for axis in (1, 2)}
+    return [axis for axis, hit in hits.items() if not hit[0] and hit[int(hit.int().argmax()) :].all() and hit.any()]
 
 
 def _cancels(network: Network, read: Tensor, sample: Batch) -> bool:

@@ -133,18 +133,34 @@ class Values:
     """
 
     def __init__(self, tensors: Iterable[Tensor]) -> None:
-        self._kept = [(tensor, tensor.detach().clone()) for tensor in tensors if _has_values(tensor)]
+        alike: dict[Any, list[Tensor]] = {}
+        for tensor in filter(_has_values, tensors):
+            alike.setdefault((tensor.dtype, tensor.device), []).append(tensor)
+        self._kept = [pair for group in alike.values() for pair in zip(group, _copies(group), strict=True)]
 
     def restore(self) -> None:
         """Puts the values back, and remembers which tensors had others."""
         for tensor, value in self._kept:
             if tensor.shape != value.shape:
-                tensor.data = value
+                tensor.data = value.clone()
             elif not _same_values(tensor.detach(), value):
                 tensor.data.copy_(value)
             else:
                 continue
             _written[tensor] = None
+
+    def forget(self) -> None:
+        """Lets the memory go, whoever still holds this."""
+        self._kept = []
+
+
+def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Copies of tensors in one piece of memory, which the process gives back when they go."""
+    if tensors[0].is_quantized:
+        return [tensor.detach().clone() for tensor in tensors]
+    together = torch.cat([tensor.detach().flatten() for tensor in tensors])
+    parts = torch.split(together, [tensor.numel() for tensor in tensors])
+    return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
 
 
 def parameters(modules: Iterable[Module]) -> Iterator[Tensor]:
@@ -190,11 +206,11 @@ def _same_values(tensor: Tensor, value: Tensor) -> bool:
     """Whether all bits are the same, those of NaN included."""
     if tensor.is_quantized:
         return torch.equal(tensor, value)
-    order = sorted(range(tensor.ndim), key=tensor.stride, reverse=True)  # as they lie in memory, where that is quick
-    return torch.equal(*(_as_whole_numbers(item.resolve_conj().permute(order)) for item in (tensor, value)))
+    return torch.equal(*(_as_whole_numbers(item.resolve_conj()) for item in (tensor, value)))
 
 
 def _as_whole_numbers(tensor: Tensor) -> Tensor:
     """The bits of a tensor, as few numbers."""
     flat = tensor.flatten()
-    return flat.view(torch.int64 if flat.numel() * flat.element_size() % 8 == 0 else torch.uint8)
+    is_even = flat.numel() * flat.element_size() % 8 == 0 and flat.storage_offset() * flat.element_size() % 8 == 0
+    return flat.view(torch.int64 if is_even else torch.uint8)

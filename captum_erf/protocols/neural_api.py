@@ -9,8 +9,8 @@ import numpy as np
 
 from ..erfmap import ERFMap
 from ..summaries import SteppedRadiusMass, stepped_radius_mass
-from ..summaries.arrays import FloatArray
-from ..summaries.sizes import margins, second_moments
+from ..summaries.arrays import FloatArray, margins
+from ..summaries.sizes import second_moments
 from ..text import line, number
 from .protocol import WIDTH, Protocol, ProtocolReport, known_trf, trf_words
 

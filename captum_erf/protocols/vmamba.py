@@ -15,7 +15,7 @@ from ..erfmap import ERFMap
 from ..summaries.arrays import FloatArray, as_mass_map
 from ..text import number
 from .protocol import Protocol, ProtocolReport
-from .replknet import SHARES, relu_sum, square_around_middle
+from .squares import SquareRow, relu_sum, square_lines, square_rows
 
 EXPONENT = 0.2
 
@@ -32,29 +32,8 @@ def fifth_root(values: FloatArray) -> FloatArray:
     Raises:
         UndefinedStatistic: The map is zero everywhere.
     """
-    weights = as_mass_map(values)
-    roots: FloatArray = np.power(weights / weights.max(), EXPONENT)
+    roots: FloatArray = np.power(as_mass_map(values), EXPONENT)
     return roots
-
-
-@dataclass(frozen=True)
-class DrawnSquare:
-    r"""
-    The smallest square that holds a share.
-
-    Attributes:
-        share (float): The share t.
-        side (int or None), area (float or None): Of the fifth root, around ``(H // 2, W // 2)``: side of the square in
-            pixels, and its area over the input's. None where no square inside the input holds as much.
-        map_side (float), map_area (float): Of the map itself, around the unit centre; continuous.
-    """
-
-    share: float
-    side: int | None
-    area: float | None
-    map_side: float
-    map_area: float
-    map_area_se: float | None
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,7 +42,7 @@ class VMambaReport(ProtocolReport):
     The squares of VMamba's figure.
 
     Attributes:
-        rows (tuple[DrawnSquare, ...]): One for each share, 0.2, 0.3, 0.5 and 0.99.
+        rows (tuple[SquareRow, ...]): One for each share, 0.2, 0.3, 0.5 and 0.99.
         half_drawn (float): Share of the map in pixels that the figure draws at half of its scale or more, which is
             1/32 of the maximum.
     """
@@ -71,7 +50,7 @@ class VMambaReport(ProtocolReport):
     protocol = "VMAMBA"
     source = "VMamba's analyze/erf.py"
 
-    rows: tuple[DrawnSquare, ...]
+    rows: tuple[SquareRow, ...]
     half_drawn: float
     half_drawn_se: float | None
 
@@ -82,30 +61,14 @@ class VMambaReport(ProtocolReport):
 
     @staticmethod
     def _describe(field: ERFMap) -> dict[str, Any]:
-        return {"rows": tuple(_row(field, share) for share in SHARES)}
+        return {"rows": square_rows(field, fifth_root)}
 
     def _lines(self) -> list[str]:
         return [
-            "         (A / max A)^0.2, input's middle  A itself, unit centre",
-            "  t      side    share of input           side    share of input",
-            *(
-                f"  {row.share:<6g} {row.side or 'none':<7} {number(row.area, digits=4):<24} "
-                f"{row.map_side:<7.1f} {number(row.map_area, row.map_area_se, 4)}"
-                for row in self.rows
-            ),
+            *square_lines("(A / max A)^0.2, input's middle", self.rows),
             f"  Pixels at half of the figure's scale or more, 1/32 of the maximum, hold "
             f"{number(self.half_drawn, self.half_drawn_se, 3)} of A.",
         ]
-
-
-def _row(field: ERFMap, share: float) -> DrawnSquare:
-    def measure(field: ERFMap) -> dict[str, Any]:
-        side, area = square_around_middle(fifth_root(field.values), share)
-        map_side, map_area = field.square_share(share)
-        return {"side": side, "area": area, "map_side": map_side, "map_area": map_area}
-
-    values, errors = field.estimate(measure)
-    return DrawnSquare(share, **values, map_area_se=errors["map_area"])
 
 
 VMAMBA = Protocol({"channel": relu_sum, "magnitude": "positive"}, VMambaReport, central=True)

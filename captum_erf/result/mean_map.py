@@ -30,6 +30,7 @@ class MeanMap:
     layer: str
     theoretical: TheoreticalReceptiveField | None
     recipe: dict[str, Any]
+    whole: MeanMap | None = None  # the map from which this one leaves a group out
 
     @classmethod
     def from_sums(
@@ -101,7 +102,7 @@ class MeanMap:
 
     @property
     def displacement(self) -> tuple[float, ...]:
-        """How far the middle of the smallest box that holds half of the map lies from the unit centre, per axis."""
+        """From the unit centre to the middle of the smallest box with half of the map. It jumps: doubt its error."""
         middles = _middles(self._boxes.box(0.5))
         return tuple(middle - place for middle, place in zip(middles, self.center, strict=True))
 
@@ -237,6 +238,10 @@ class MeanMap:
         r"""
         A statistic of the map with its standard error over samples (delete-a-group jackknife).
 
+        In simulations 95 % intervals, t(groups - 1) errors to both sides, hold the truth in 91 to 97 % of cases, and in
+        88 to 95 % if few samples with large gradients carry the mean, which ``normalize=True`` mends. The tail ratio's
+        over 6 or 3 images do not: 86 and 78 %.
+
         Args:
             statistic (Callable): Any function of the map that gives a number, an array, a dict of these, or None. It
                 may use the map's values or its ``num_samples`` and ``num_dead``, which are those of the groups that
@@ -329,7 +334,7 @@ class MeanMap:
 
     @cached_property
     def _without_one(self) -> list[Self]:
-        return [replace(self, groups=groups) for groups in self.groups.leave_one_out()]
+        return [replace(self, groups=groups, whole=self) for groups in self.groups.leave_one_out()]
 
     @cached_property
     def _boxes(self) -> summaries.RadiusMass:
@@ -337,7 +342,8 @@ class MeanMap:
 
     @cached_property
     def _gaussian(self) -> summaries.GaussianFit:
-        return summaries.gaussian_fit(self.values, self.center, self._around_trf)
+        near = None if self.whole is None else self.whole.gaussian_fit()
+        return summaries.gaussian_fit(self.values, self.center, self._around_trf, near)
 
     @cached_property
     def _shapes(self) -> list[summaries.ShapeFit]:
@@ -371,16 +377,12 @@ class MeanMap:
         trf = self.theoretical
         if trf is None or trf.is_clipped:
             return None
-        axes = zip(trf.lower, trf.upper, trf.global_axes, self.groups.size, strict=True)
+        margins = [(size + 1) // 2 for size in trf.size]
+        axes = zip(trf.lower, trf.upper, margins, trf.global_axes, self.groups.size, strict=True)
         return tuple(
-            slice(0, length) if everywhere else _widened(lower, upper, length)
-            for lower, upper, everywhere, length in axes
+            slice(0, length) if everywhere else slice(max(lower - margin, 0), min(upper + margin, length))
+            for lower, upper, margin, everywhere, length in axes
         )
-
-
-def _widened(lower: int, upper: int, length: int) -> slice:
-    margin = -(-(upper - lower) // 2)
-    return slice(max(lower - margin, 0), min(upper + margin, length))
 
 
 def _middles(box: Sequence[Interval]) -> tuple[float, ...]:

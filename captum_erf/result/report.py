@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import summaries
-from ..text import box_size, columns, line, merged, number, place, times
+from ..text import box_size, columns, counted, line, merged, number, place, times
 from .mean_map import MeanMap
 from .statistics import ANGLE, LEAST_R2, R2, RATIO, SIGMA, STATISTICS, Row, Statistic
 
@@ -22,7 +22,9 @@ CENTER_WORDS = {
     "mixed": "measured where the theoretical field does not tell it",
     "input": "the middle of the input",
 }
+ONE_PHOTOGRAPH = "They say how the numbers vary between its crops, not between photographs."
 BEYOND_GAUSSIAN = 8  # sigmas that the box of 90 % of a Gaussian is far from
+EVEN = 0.9  # of an even map's box of 50 %, from which on the place of a box says little
 LEAST_CELLS = 4  # strides in a theoretical field from which on one cell is little of it
 
 
@@ -73,18 +75,18 @@ def error_words(field: MeanMap) -> str:
         return "No standard errors: all samples are in one group."
     from scipy.special import stdtrit
 
-    return (
-        f"± one standard error over {independent_words(field.recipe, field.num_samples)}, in {groups} groups; a 95 % "
-        f"interval is {stdtrit(groups - 1, 0.975):.2f} of them to both sides."
+    over = independent_words(field.recipe, field.num_samples)
+    words = (
+        f"± one standard error over {over}, in {groups} groups; a 95 % interval is {stdtrit(groups - 1, 0.975):.2f} of "
+        "them to both sides."
     )
+    return f"{words} {ONE_PHOTOGRAPH}" if over.endswith(" of 1 photograph") else words
 
 
 def independent_words(recipe: dict[str, Any], samples: int) -> str:
     """What is taken as independent: samples, or the images that ``get_groups`` has named."""
-    images = recipe.get("num_images")
-    if images is None:
-        return str(recipe.get("error_over", f"{samples} samples"))
-    return f"{images} image{'s' * (images != 1)} ({samples} samples)"
+    images, over = recipe.get("num_images"), counted(samples, "sample")
+    return str(recipe.get("error_over", over)) if images is None else f"{counted(images, 'image')} ({over})"
 
 
 def notes(field: MeanMap, row: Row) -> list[str]:
@@ -93,7 +95,18 @@ def notes(field: MeanMap, row: Row) -> list[str]:
     if row[SIGMA.key] is None and row[R2.key] is not None:
         reason = f"R² {R2.words(row)}" if row[R2.key] < LEAST_R2 else "its error exceeds it"
         found.append(f"No Gaussian describes this map ({reason}), so that it has no sigma.")
-    if trf is None or row["diameter_90"] is None:
+    if row["diameter_90"] is None:
+        return found
+    effective, groups = row["effective_samples"], sum(field.groups.counts > 0)
+    if effective is not None and effective < min(field.num_samples / 2, 2 * groups):
+        found.append(
+            f"Few samples carry this mean: {field.num_samples} count as {effective:.0f} alike, and intervals hold the "
+            "true value a little less often than they say. Take more, or normalize=True, by which all weigh the same."
+        )
+    even = max(field.groups.size) * 0.5 ** (1 / len(field.groups.size))
+    if field.center_source != "theoretical" and row["diameter_50"] > EVEN * even:
+        found.append("The map is nearly even over the whole input, so that its measured centre says little.")
+    if trf is None:
         return found
     cell = max(trf.stride)
     if trf.is_known and row["diameter_90"] <= cell and max(trf.size) >= LEAST_CELLS * cell:
@@ -117,10 +130,9 @@ def _title(field: MeanMap) -> str:
 
 def _samples(field: MeanMap) -> str:
     left_out = f", {field.num_nonfinite} not finite and left out" if field.num_nonfinite else ""
-    samples = f"{field.num_samples} sample" + "s" * (field.num_samples != 1)
     return (
-        f"  {magnitude_words(field.recipe)} over {samples} of {times(field.groups.size)} ({field.num_dead} dead"
-        f"{left_out}); {channel_words(field.recipe)}"
+        f"  {magnitude_words(field.recipe)} over {counted(field.num_samples, 'sample')} of {times(field.groups.size)} "
+        f"({field.num_dead} dead{left_out}); {channel_words(field.recipe)}"
     )
 
 

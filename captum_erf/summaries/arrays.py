@@ -63,6 +63,12 @@ def as_position(position: Iterable[float], num_dims: int) -> FloatArray:
     return np.asarray(array.round(9))
 
 
+def margins(values: FloatArray) -> list[FloatArray]:
+    """Sums of a map along all axes but one, axis by axis."""
+    axes = range(values.ndim)
+    return [values.sum(tuple(other for other in axes if other != axis)) for axis in axes]
+
+
 def offsets(shape: Sequence[int], position: Iterable[float], block: Iterable[int]) -> list[FloatArray]:
     """Distances along each axis from a position to the middles of blocks of pixels, shaped to broadcast."""
     lines = [

@@ -12,13 +12,14 @@ from itertools import product
 
 import numpy as np
 
-from .arrays import FloatArray
+from .arrays import FloatArray, margins
 from .growth import NODES, Boxes, Growth, Indices, Interval
-from .outside import Outside, line_tails
+from .outside import Outside, tails
 
 SLACK = 1 + 1e-9  # above the rounding of any sum
 FEW = 1024  # pixels of a map on which all cubes are soon looked through
 TIE = 1e-9  # shares that differ by less are alike
+AT_ONCE = 2**16  # intervals of an axis that are looked at together
 FAINT = 1e-3  # a share outside that is too small to be told from what is inside
 
 
@@ -28,16 +29,23 @@ class Cubes(Boxes):
     def __init__(self, weights: FloatArray):
         self.num_dims = weights.ndim
         self.sides = np.arange(max(weights.shape) + 1.0)
-        axes = range(weights.ndim)
-        filled = [np.flatnonzero(weights.any(tuple(other for other in axes if other != axis))) for axis in axes]
+        filled = [np.flatnonzero(line) for line in margins(weights)]
         self._origin = np.array([pixels[0] for pixels in filled])
         weights = weights[tuple(slice(pixels[0], pixels[-1] + 1) for pixels in filled)]
         self._map = Outside(weights)
-        self._tails = [line_tails(weights, axis) for axis in axes]
-        self._found: dict[int, tuple[float, list[int]]] = {}
+        self._tails = [(below, _from_each(above)) for below, above in map(tails, margins(weights))]
+        self._found: dict[int, tuple[float, list[int]]] = {}  # by side: the least share outside, and the lower faces
+
+    def curve(self) -> FloatArray:
+        at_once = max(AT_ONCE // len(self.sides), 1)
+        for first in range(0, len(self.sides), at_once):
+            self._search(range(first, min(first + at_once, len(self.sides))))
+        return np.array([self._found[side][0] for side in range(len(self.sides))])
 
     def outside(self, step: int) -> float:
-        return self._best(step)[0]
+        if step not in self._found:
+            self._search(range(step, step + 1))
+        return self._found[step][0]
 
     def growth(self, step: int, most: float) -> Growth:
         corners = self._growing(step, self._promising(step + 1, most)[:, None])
@@ -64,33 +72,38 @@ class Cubes(Boxes):
         """
         if np.prod(self._map.shape) <= FEW:
             return super().averages()
-        best = np.array([self._best(side)[1] for side in range(len(self.sides))])
+        best = np.array([self._found[side][1] for side in range(len(self.curve()))])
         steps = np.arange(len(best) - 1)[:, None]
         room = np.maximum(np.array(self._map.shape) - steps - 1, 0)
         near = np.stack([best[:-1] - 1, best[:-1], best[1:]], 1).clip(0, room[:, None])
         averages: FloatArray = self._growing(steps, near).outside(NODES).min(-1).mean(0)
         return averages
 
-    def _best(self, side: int) -> tuple[float, list[int]]:
-        """The least share outside any cube of a whole side, and the lower faces of that cube."""
-        if side not in self._found:
-            shadows = self._shadows(side)
-            bound = self._outside(side, [int(line.argmin()) for line in shadows])
-            faces = self._slices(side, _window(shadows, bound))
-            shares = self._map.whole(*faces) if bound < FAINT else -self._map.inside(*faces)
-            best = np.unravel_index(shares.argmin(), shares.shape)
-            lower = [line.start + int(step) for line, step in zip(faces[0], best, strict=True)]
-            self._found[side] = self._outside(side, lower), lower
-        return self._found[side]
+    def _search(self, sides: range) -> None:
+        """Finds the best cube of each of several whole sides: only where no shadow says that it leaves too much."""
+        shadows = [self._shadows(sides, axis) for axis in range(self.num_dims)]
+        lower = np.stack([line.argmin(1) for line in shadows], 1)
+        if self.num_dims > 1:
+            bounds = self._outside(sides, lower)
+            windows = [_window(line, bounds) for line in shadows]
+            for number in np.flatnonzero(np.any([stop - start > 1 for start, stop in windows], 0)):
+                faces = self._slices(sides[number], [(start[number], stop[number]) for start, stop in windows])
+                shares = self._map.whole(*faces) if bounds[number] < FAINT else -self._map.inside(*faces)
+                best = np.unravel_index(shares.argmin(), shares.shape)
+                lower[number] = [line.start + step for line, step in zip(faces[0], best, strict=True)]
+        found = zip(self._outside(sides, lower).tolist(), lower.tolist(), strict=True)
+        self._found |= dict(zip(sides, found, strict=True))
 
-    def _outside(self, side: int, lower: Sequence[int]) -> float:
-        """The share outside of one cube of a whole side."""
-        upper = [min(face + side, length) for face, length in zip(lower, self._map.shape, strict=True)]
-        return float(self._map.whole(lower, upper))
+    def _outside(self, sides: range, lower: Indices) -> FloatArray:
+        """The share outside of one cube of each of several whole sides."""
+        upper = np.minimum(lower + np.array(sides)[:, None], self._map.shape)
+        return self._map.whole(list(lower.T), list(upper.T))
 
     def _promising(self, side: int, most: float) -> Indices:
         """The lower faces, ``(cubes, D)``, of the cubes of a whole side that leave no more than a share outside."""
-        faces = self._slices(side, _window(self._shadows(side), most))
+        lines = [self._shadows(range(side, side + 1), axis) for axis in range(self.num_dims)]
+        windows = [_window(line, np.array([most])) for line in lines]
+        faces = self._slices(side, [(start[0], stop[0]) for start, stop in windows])
         hits = np.argwhere(self._map.whole(*faces) <= most * SLACK)
         return np.asarray(hits + [line.start for line in faces[0]], dtype=np.int64)
 
@@ -113,9 +126,14 @@ class Cubes(Boxes):
             ends.append((np.tile(last, 2), np.concatenate(first)))
         return Growth.of(self._map.whole(starts, stops), ends)
 
-    def _shadows(self, side: int) -> list[FloatArray]:
-        """For each axis what is beyond the interval of a whole side that starts at each face."""
-        return [below[: max(len(below) - side, 1)] + above[min(side, len(above) - 1) :] for below, above in self._tails]
+    def _shadows(self, sides: range, axis: int) -> FloatArray:
+        """What is beyond the interval of each whole side from each face of an axis; infinite where it ends late."""
+        below, above = self._tails[axis]
+        last = len(below) - 1
+        rows = above[sides.start : sides.stop] if sides.stop <= len(below) else above[np.minimum(sides, last)]
+        faces = max(len(below) - sides.start, 1)
+        shadows: FloatArray = below[:faces] + rows[:, :faces]
+        return shadows
 
     def _slices(self, side: int, window: Sequence[tuple[int, int]]) -> tuple[list[slice], list[slice]]:
         """The lower and upper faces of the cubes of a whole side that start within a window."""
@@ -124,7 +142,12 @@ class Cubes(Boxes):
         return [slice(start, stop) for start, stop in window], upper
 
 
-def _window(shadows: Sequence[FloatArray], most: float) -> list[tuple[int, int]]:
-    """Where along each axis intervals start that leave no more than a share beyond."""
-    hits = [np.flatnonzero(line <= most * SLACK) for line in shadows]
-    return [(int(line[0]), int(line[-1]) + 1) for line in hits]
+def _from_each(line: FloatArray) -> FloatArray:
+    """The part of a line from each of its places on, and infinity after its end."""
+    return np.lib.stride_tricks.sliding_window_view(np.append(line, np.full(len(line) - 1, np.inf)), len(line))
+
+
+def _window(shadows: FloatArray, most: FloatArray) -> tuple[Indices, Indices]:
+    """For each row of shadows where the first and the last interval start that leave no more than a share beyond."""
+    hits = shadows <= most[:, None] * SLACK
+    return hits.argmax(1), hits.shape[1] - hits[:, ::-1].argmax(1)

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import FloatArray, as_mass_map, as_position
+from .arrays import FloatArray, as_mass_map, as_position, margins
 from .cubes import Cubes
 from .growth import Boxes, Interval
 from .pinned import Balls, PinnedCubes
@@ -45,6 +45,7 @@ class RadiusMass:
     def __init__(self, boxes: Boxes, metric: str = "chebyshev"):
         self.metric = metric
         self._boxes = boxes
+        self._reached: dict[float, tuple[int, float]] = {}
 
     @property
     def sides(self) -> FloatArray:
@@ -52,7 +53,7 @@ class RadiusMass:
 
     @cached_property
     def beyond(self) -> FloatArray:
-        return np.array([self._boxes.outside(step) for step in range(len(self.sides))])
+        return self._boxes.curve()
 
     @property
     def mass(self) -> FloatArray:
@@ -151,7 +152,9 @@ class RadiusMass:
     def _reach(self, share: float) -> tuple[int, float]:
         if not 0 < share <= 1:
             raise ValueError(f"got share {share}; expected a share of the map's sum, above 0 and up to 1")
-        return self._boxes.reach(share)
+        if share not in self._reached:
+            self._reached[share] = self._boxes.reach(share)
+        return self._reached[share]
 
     def __repr__(self) -> str:
         widths = ", ".join(f"{share:.0%} within {self.diameter(share):.4g} px" for share in (0.5, 0.9, 0.95))
@@ -266,7 +269,4 @@ def extent(values: ArrayLike, share: float) -> list[Interval]:
         >>> extent([[1, 1, 1, 1], [0, 0, 0, 0]], 0.5)
         [(-0.25, 0.25), (0.5, 2.5)]
     """
-    weights = as_mass_map(values)
-    axes = range(weights.ndim)
-    margins = [weights.sum(tuple(other for other in axes if other != axis)) for axis in axes]
-    return [radius_mass(margin).box(share)[0] for margin in margins]
+    return [radius_mass(margin).box(share)[0] for margin in margins(as_mass_map(values))]

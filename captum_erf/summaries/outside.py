@@ -30,7 +30,7 @@ class Outside:
 
     def __init__(self, weights: FloatArray):
         self.shape = weights.shape
-        self._slabs = [_slab(weights.sum(tuple(range(axis)))) for axis in range(weights.ndim)]
+        self._slabs = [tails(weights.sum(tuple(range(axis)))) for axis in range(weights.ndim)]
 
     def whole(self, lower: Places, upper: Places) -> FloatArray:
         """Outside of boxes between whole faces: per axis slices, or indices that broadcast."""
@@ -57,12 +57,7 @@ class Outside:
         return sums
 
 
-def line_tails(weights: FloatArray, axis: int) -> tuple[FloatArray, FloatArray]:
-    """The sums below and above every face of one axis."""
-    return _slab(weights.sum(tuple(other for other in range(weights.ndim) if other != axis)))
-
-
-def _slab(weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+def tails(weights: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The sums below and above every face of the first axis, summed up along the others."""
     below, above = _sums_before(weights, 0), np.flip(_sums_before(np.flip(weights, 0), 0), 0)
     for axis in range(1, weights.ndim):

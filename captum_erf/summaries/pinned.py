@@ -25,8 +25,8 @@ class Pinned(Boxes):
         self.num_dims = len(center)
         self._center = center
 
-    def outside(self, step: int) -> float:
-        return float(self.shares[step])
+    def curve(self) -> FloatArray:
+        return self.shares
 
     def place(self, step: int, grown: float) -> list[Interval]:
         half = self.side(step, grown) / 2

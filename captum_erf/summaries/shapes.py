@@ -26,7 +26,12 @@ SLAB = 16384  # pixels worked on at a time, few enough to stay in the processor'
 Part = tuple[slice, ...]
 
 
-def gaussian_fit(values: ArrayLike, center: Sequence[float] | None = None, within: Part | None = None) -> GaussianFit:
+def gaussian_fit(
+    values: ArrayLike,
+    center: Sequence[float] | None = None,
+    within: Part | None = None,
+    near: GaussianFit | None = None,
+) -> GaussianFit:
     """
     Fits a rotated Gaussian on a constant background to all pixels of a map, by least squares.
 
@@ -36,6 +41,8 @@ def gaussian_fit(values: ArrayLike, center: Sequence[float] | None = None, withi
             the map. The mean stays free.
         within (tuple of slices, optional): Part of the map over which R^2 is taken, one slice with a start and a stop
             for each axis, so that it does not hang on how much empty input lies around. The fit is to all pixels.
+        near (GaussianFit, optional): The fit of a map that differs little, from which alone to start; for the many maps
+            of a jackknife.
 
     Returns:
         *GaussianFit*, in pixels and units of the map. A peak in one pixel gets a width of 0.1 to 0.2.
@@ -52,7 +59,11 @@ def gaussian_fit(values: ArrayLike, center: Sequence[float] | None = None, withi
         (array([5., 3.]), 0.5, 1.0)
     """
     levels = _levels(values)
-    return GaussianFit(**vars(_minimise(levels, GAUSSIAN, _start(levels, center)).report(within)))
+    if near is None:
+        solution = _minimise(levels, GAUSSIAN, _start(levels, center))
+    else:
+        solution = _minimise(levels[:1], GAUSSIAN, _ellipse(near))
+    return GaussianFit(**vars(solution.report(within)))
 
 
 def compare_shapes(
@@ -157,6 +168,14 @@ def _start(levels: Sequence[_Level], center: Sequence[float] | None) -> FloatArr
         others = [[*widths[:axis], width, *widths[axis + 1 :]] for width in ladder]
         widths = max(others, key=lambda candidate: _gain(levels, mean, candidate))
     return np.concatenate([mean, np.log(widths), np.zeros(num_dims * (num_dims - 1) // 2)])
+
+
+def _ellipse(fit: GaussianFit) -> FloatArray:
+    """Parameters of a fit: those of :class:`_Problem`."""
+    factor = np.linalg.cholesky(np.linalg.inv(fit.covariance))
+    widths = 1 / np.diag(factor)
+    shears = [factor[i, j] * widths[j] for j, i in combinations(range(len(widths)), 2)]
+    return np.concatenate([fit.mean, np.log(widths), shears])
 
 
 def _width(level: _Level) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..text import listed
-from .arrays import Ellipse, FloatArray, as_mass_map, as_position, offsets
+from .arrays import Ellipse, FloatArray, as_mass_map, as_position, margins, offsets
 from .mass import radius_mass
 
 
@@ -63,12 +63,6 @@ def moments(values: ArrayLike) -> Moments:
     distances = offsets(weights.shape, centroid, [1] * weights.ndim)
     covariance = np.array([[(weights * distances[i] * distances[j]).sum() for j in axes] for i in axes])
     return Moments(centroid, covariance)
-
-
-def margins(values: FloatArray) -> list[FloatArray]:
-    """Sums of a map along all axes but one, axis by axis."""
-    axes = range(values.ndim)
-    return [values.sum(tuple(other for other in axes if other != axis)) for axis in axes]
 
 
 def second_moments(values: FloatArray, center: Sequence[float]) -> FloatArray:

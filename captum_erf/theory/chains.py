@@ -22,6 +22,8 @@ def uniform_stack(num_layers: int, kernel_size: int, num_dims: int = 2) -> NDArr
     On each axis it is the coefficients of ((1 + x + ... + x^(k-1)) / k)^n (Luo et al., 2016,
     section 2.1), reckoned in whole numbers and rounded once; the map is their outer product.
 
+    For random weights it is the shape of the mean squared gradient, so that its square root is that of mean |dy/dx|.
+
     Args:
         num_layers (int): n, the number of convolutions; 0 gives a single pixel.
         kernel_size (int): k, the side of every kernel in pixels.

@@ -57,9 +57,13 @@ class Curve:
             sides, _ = _course(field)
         except UndefinedStatistic:
             return None
-        mass, error = field.estimate(lambda field: np.interp(sides, *_course(field)))
-        values, errors = field.estimate(lambda field: {share: field.radius_mass().diameter(share) for share in SHARES})
-        return cls(sides, mass, error, {share: (values[share], errors[share]) for share in SHARES})
+
+        def course(field: MeanMap) -> dict[Any, Any]:
+            held = {share: field.radius_mass().diameter(share) for share in SHARES}
+            return {"mass": np.interp(sides, *_course(field)), **held}
+
+        values, errors = field.estimate(course)
+        return cls(sides, values["mass"], errors["mass"], {share: (values[share], errors[share]) for share in SHARES})
 
     def size(self, share: float) -> str:
         """The side that holds the share, with its error: ``107.0 ± 0.8``."""

@@ -14,12 +14,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..result.mean_map import MeanMap
+from ..result.report import table_cells
 from ..result.spreadsheet import spreadsheet
 from ..result.statistics import summary
 from ..result.sums import Groups
 from .atlas import EXPONENT, data_uri, finest_side
 from .page_data import SHARES, Model, Unit
-from .photographs import bare, name_of, pixels
+from .photographs import bare, levels, name_of
 
 Images = Sequence[Any] | Mapping[str, Any]
 Fields = Sequence[MeanMap] | Mapping[str, Sequence[MeanMap]]
@@ -86,14 +87,15 @@ def write_page(
     _check(means, singles, len(photographs))
     with tqdm(total=sum(map(len, means.values())), desc="Page", unit="unit", disable=not show_progress) as bar:
         models = [Model.of(name, _units(own, singles.get(name, ()), bar)) for name, own in means.items()]
+    is_alone = len(models) == 1
     data = {
         "title": title,
         "images": photographs,
         "shares": SHARES,
         "exponent": EXPONENT,
-        "columns": models[0].headings,
+        "columns": [*["model"] * (not is_alone), *table_cells([], [])[0]],
         "csv": spreadsheet([row for model in models for row in model.rows]),
-        "models": [model.to_dict() for model in models],
+        "models": [model.to_dict(is_alone) for model in models],
     }
     _add_maps(data, models)
     template = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
@@ -109,7 +111,7 @@ def _named(images: Images) -> Iterator[tuple[str, Any]]:
 
 
 def _photograph(image: Any) -> str:
-    picture = Image.fromarray(pixels(image))
+    picture = Image.fromarray(np.rint(255 * levels(image)).astype(np.uint8))
     picture.thumbnail((PHOTOGRAPH_SIDE, PHOTOGRAPH_SIDE))
     return data_uri(np.asarray(picture), "JPEG", quality=88)
 

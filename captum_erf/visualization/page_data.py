@@ -17,7 +17,8 @@ from ..summaries import RadiusMass, UndefinedStatistic
 from ..text import box_size, counted, number, place, times
 from .atlas import Atlas, atlas, extents, tile
 
-SHARES = [percent / 100 for percent in range(5, 101, 5)]  # of a map, for which the page knows the box
+TAIL = (0.97, 0.98, 0.99, 0.995)  # shares at which the curve of the mass bends, beside those of the slider
+SHARES = sorted([*TAIL, *(percent / 100 for percent in range(5, 101, 5))])  # for which the page knows the box
 SIZES = {"diameter_50": 0.5, "diameter_90": 0.9}  # that are told with each unit
 
 
@@ -78,15 +79,15 @@ class Layer:
         away = [sum((u - g // 2) ** 2 for u, g in zip(*unit, strict=True)) for unit in units]
         return away.index(min(away))
 
-    def to_dict(self, model: str) -> dict[str, Any]:
-        """Everything but the pictures."""
+    def to_dict(self, model: Sequence[str]) -> dict[str, Any]:
+        """Everything but the pictures; ``model`` stands in front of its line of the table."""
         first, central = self.units[0].mean, self.units[self.central]
         grid = first.grid or (1, 1)
         return {
             "name": self.name or "the network",
             "central": self.central,
             "step": [length / units for length, units in zip(first.groups.size, grid, strict=True)],
-            "cells": [*[model] * bool(model), *table_cells([central.mean], [central.row])[1]],
+            "cells": [*model, *table_cells([central.mean], [central.row])[1]],
             "units": [unit.to_dict() for unit in self.units],
         }
 
@@ -124,12 +125,7 @@ class Model:
         named = {"model": self.name} if self.name else {}
         return [named | unit.row for unit in self.units]
 
-    @property
-    def headings(self) -> list[str]:
-        """Those of the table of layers."""
-        return [*["model"] * bool(self.name), *table_cells([], [])[0]]
-
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, is_alone: bool) -> dict[str, Any]:
         """Everything but the pictures."""
         first = self.units[0].mean
         samples = counted(first.num_samples, "sample")
@@ -139,7 +135,7 @@ class Model:
             "size": first.groups.size,
             "mean": f"mean of {samples}",
             "about": f"{magnitude_words(first.recipe)} over {samples} of {size}; {channel_words(first.recipe)}",
-            "layers": [layer.to_dict(self.name) for layer in self.layers],
+            "layers": [layer.to_dict([] if is_alone else [self.name]) for layer in self.layers],
         }
 
 
@@ -183,4 +179,6 @@ def _facts(field: MeanMap) -> dict[str, str]:
     if trf is None:
         return {"centre": center}
     outside = "not known" if trf.outside is None else f"{100 * trf.outside:.1f} %"
-    return {"centre": center, "TRF": box_size(trf) + " px" * (not trf.is_global), "outside": outside}
+    if trf.is_global:
+        return {"centre": center, "TRF": "global", "outside": "not defined"}
+    return {"centre": center, "TRF": f"{box_size(trf)} px", "outside": outside}

@@ -103,6 +103,16 @@ def test_the_command_knows_every_protocol():
     assert tuple(protocols.PROTOCOLS) == options.PROTOCOLS
 
 
+def test_page_of_two_images_shows_each_once(tmp_path, pictures):
+    for file in sorted(pictures.rglob("*.png"))[2:]:
+        file.unlink()
+    arguments = ["cli_models:other", "--size", "16", "--data", str(pictures), "--num-samples", "6", "--page"]
+    assert cli.main([*arguments, "--output", "out"]) == 0
+    page = (tmp_path / "out/page.html").read_text(encoding="utf-8")
+    assert "mean of 2 samples" in page
+    assert str(pictures) not in page
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

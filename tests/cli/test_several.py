@@ -125,7 +125,7 @@ def test_errors_of_one_photograph_say_what_they_leave_out(capsys):
     assert cli.main(["cli_models:net", *SMALL]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "over 4 crops of 1 photograph, in 4 groups" in printed
-    assert "crops of this photograph, not between photographs. What another draw of random weights" in printed
+    assert "between its crops, not between photographs. What another draw of random weights" in printed
 
 
 def test_page_and_extents(capsys):

@@ -72,6 +72,12 @@ def test_gaps_at_the_border_do_not_shrink_a_box():
     assert (field.lower, field.upper) == ((-1, -1), (4, 4))
 
 
+def test_a_field_much_larger_than_the_input_is_found():
+    layers = [*(nn.Conv2d(1, 1, 3, 2, 1) for _ in range(5)), *(nn.Conv2d(1, 1, 3, padding=1) for _ in range(4))]
+    field = theoretical_receptive_field(nn.Sequential(*layers), "8", (1, 64, 64))
+    assert (field.size, field.stride, field.is_global) == ((319, 319), (32, 32), False)
+
+
 def test_an_even_box_projects_between_pixels():
     net = nn.Sequential(nn.Conv1d(1, 1, 4, stride=4))
     field = theoretical_receptive_field(net, "0", (1, 32))

@@ -377,6 +377,30 @@ def test_a_window_that_a_later_batch_refutes_is_measured_anew():
     assert equal(field, mean_map(model, model[1], torch.cat(batches), field.position))
 
 
+class GrowsLater(nn.Module):
+    """The same without a comparison: the gate is a number that no gradient and no NaN goes through."""
+
+    def forward(self, x):
+        gate = torch.nan_to_num(x.detach().mean((1, 2, 3), keepdim=True)).sub(1).relu()
+        return x * (1 + gate)
+
+
+def test_where_nothing_decides_a_later_look_needs_no_gradient(monkeypatch):
+    torch.manual_seed(2)
+    model, (dark, bright, *_) = nn.Sequential(GrowsLater(), nn.Conv2d(3, 4, 3, padding=1)).double(), batches_that_turn()
+    accumulator, backward = EffectiveReceptiveField(model, "1").accumulator(), []
+    accumulator.update(dark)
+    gradients = torch.autograd.grad
+    monkeypatch.setattr(
+        torch.autograd, "grad", lambda *args, **kwargs: backward.append(1) or gradients(*args, **kwargs)
+    )
+    accumulator.update(dark)
+    assert len(backward) == 1
+    accumulator.update(dark)
+    with pytest.raises(RuntimeError, match="the unit's values were others there"):
+        accumulator.update(bright)
+
+
 def test_a_refuted_window_gives_nothing_out():
     model, batches = nn.Sequential(TurnsLater(), nn.Conv2d(3, 4, 3, padding=1)).double(), batches_that_turn()
     erf = EffectiveReceptiveField(model, "1")

@@ -59,6 +59,59 @@ def test_a_buffer_that_nothing_changed_is_not_written_to(nested):
     assert [buffer._version for buffer in model.buffers()] == versions
 
 
+def test_a_guard_within_a_guard_leaves_what_is_around_it_to_the_outer_one():
+    """The outer one compares all weights and switches to evaluation mode; the inner one does neither again."""
+    model = network().train()
+    weight, before = model[0].weight, model[0].weight.detach().clone()
+    modules = list(model.modules())
+    with unchanged(modules, eval_mode=True):
+        with unchanged(modules, eval_mode=True):
+            weight.data.add_(1)
+            model[3].mask = torch.ones(2)
+            model[0].register_forward_hook(lambda *_: None)
+        assert not hasattr(model[3], "mask")
+        assert not model[0]._forward_hooks
+        assert not any(module.training for module in modules)
+        with unchanged(modules, eval_mode=False, weights=False):
+            weight.data.add_(1)
+    assert torch.equal(weight, before)
+    assert all(module.training for module in modules)
+
+
+def test_a_guard_within_that_of_another_network_compares_all_of_its_own():
+    ours, theirs = network(), network()
+    before = theirs[0].weight.detach().clone()
+    with unchanged(list(ours.modules()), eval_mode=True):
+        with unchanged(list(theirs.modules()), eval_mode=True):
+            theirs[0].weight.data.zero_()
+        assert torch.equal(theirs[0].weight, before)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensor: tensor.data.fill_(torch.nan),
+        lambda tensor: tensor.data[:1].neg_(),
+        lambda tensor: setattr(tensor, "data", torch.zeros(2, 2)),
+        lambda tensor: setattr(tensor, "data", tensor.data.contiguous() + 1),
+    ],
+    ids=["NaN", "one number", "another shape", "another order in memory"],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.complex64, torch.float64], ids=str)
+def test_whatever_is_written_to_a_weight_is_put_back(change, dtype):
+    """Among others, of which the one before has an odd number of bytes."""
+    model = nn.Module()
+    model.flag = nn.Parameter(torch.ones(3, dtype=torch.uint8), requires_grad=False)
+    model.short = nn.Parameter(torch.ones(3, dtype=dtype))
+    model.weight = nn.Parameter(torch.randn(4, 3, 3, 5).to(dtype).to(memory_format=torch.channels_last))
+    before = {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
+    with unchanged([model], eval_mode=True):
+        change(model.weight)
+        model.flag.data.zero_()
+    for name, tensor in model.named_parameters():
+        assert torch.equal(tensor, before[name]), name
+
+
 class Holder:
     """No Module, but it holds some."""
 
@@ -167,3 +220,23 @@ def test_a_module_of_another_thread_keeps_its_mode_and_its_statistics():
         thread.join()
     assert all(modes)
     assert other[0].num_batches_tracked == len(modes) // 3
+
+
+def test_the_first_pass_takes_inputs_as_the_network_does():
+    """So that what it sets up is what the network would have set up by itself."""
+
+    class Scales(nn.Module):
+        """Takes ``(N, H, W, C)``, and keeps the number of channels of its first batch."""
+
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 2, 3)
+
+        def forward(self, images):
+            if not hasattr(self, "scale"):
+                self.scale = nn.Parameter(torch.ones(images.shape[-1]))
+            return self.conv((images * self.scale).permute(0, 3, 1, 2))
+
+    model = Scales()
+    EffectiveReceptiveField(model, "conv", input_layout="channels_last").aggregate([torch.randn(2, 16, 16, 3)])
+    assert model.scale.shape == (3,)

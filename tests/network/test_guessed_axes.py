@@ -7,23 +7,48 @@ from torch import nn
 from captum_erf import EffectiveReceptiveField, channels_last
 
 
-class Encoder(nn.Module):
-    """Learnt positions for one length, as in Whisper's encoder: 64 units of 32 channels."""
+class Mixed(nn.Module):
+    """Every token sees all others."""
 
-    def __init__(self):
+    def forward(self, tokens):
+        return tokens.tanh() + tokens.mean(1, keepdim=True)
+
+
+class Encoder(nn.Module):
+    """Learnt positions for one length, as in Whisper's encoder: 64 tokens, before and after a block."""
+
+    def __init__(self, channels, block):
         super().__init__()
-        self.conv, self.positions, self.block = nn.Conv1d(4, 32, 4, 4), nn.Parameter(torch.randn(64, 32)), nn.Tanh()
+        self.conv, self.positions = nn.Conv1d(4, channels, 4, 4), nn.Parameter(torch.randn(64, channels))
+        self.norm, self.block, self.turned = nn.Identity(), block, nn.Identity()
 
     def forward(self, sound):
-        return self.block(self.conv(sound).mT + self.positions)
+        return self.turned(self.block(self.norm(self.conv(sound).mT + self.positions)).mT)
 
 
-def test_a_fixed_length_does_not_tell_which_axis_is_the_grid():
-    sound = torch.randn(2, 4, 256)
-    with pytest.raises(ValueError, match=r"\(N, L, C\).*64 units of 32 channels.*\(N, C, L\), 32 units of 64 channels"):
-        EffectiveReceptiveField(Encoder(), "block").aggregate([sound])
-    field = EffectiveReceptiveField(Encoder(), "block", layout=channels_last).aggregate([sound])
-    assert (field.grid, field.radius_mass().diameter(1.0)) == ((64,), pytest.approx(4))
+SOUND = torch.randn(2, 4, 256, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("channels", [32, 128])
+@pytest.mark.parametrize(("layer", "axes"), [("block", (64, "channels")), ("turned", ("channels", 64))])
+def test_a_fixed_length_does_not_tell_which_axis_is_the_grid(channels, layer, axes):
+    first, last = (channels if axis == "channels" else axis for axis in axes)
+    both = rf"\(N, L, C\).*{first} units of {last} channels.*\(N, C, L\), {last} units of {first} channels"
+    with pytest.raises(ValueError, match=both):
+        EffectiveReceptiveField(Encoder(channels, Mixed()), layer).aggregate([SOUND])
+    layout = channels_last if layer == "block" else lambda output: output
+    field = EffectiveReceptiveField(Encoder(channels, Mixed()), layer, layout=layout).aggregate([SOUND])
+    assert field.grid == (64,)
+
+
+@pytest.mark.parametrize("channels", [32, 128])
+def test_the_axis_along_which_units_see_other_parts_of_a_fixed_length_is_the_grid(channels):
+    model = Encoder(channels, nn.Tanh())
+    with pytest.raises(ValueError, match=r"last axis looks like the channels. Pass layout=captum_erf.channels_last"):
+        EffectiveReceptiveField(model, "block").aggregate([SOUND])
+    for layer, layout in (("block", channels_last), ("turned", "channels_first")):
+        field = EffectiveReceptiveField(model, layer, layout=layout).aggregate([SOUND])
+        assert (field.grid, field.radius_mass().diameter(1.0)) == ((64,), pytest.approx(4))
 
 
 class Images(nn.Module):

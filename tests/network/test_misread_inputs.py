@@ -1,6 +1,9 @@
 """What users pass that is no batch of images: each gets one clear sentence with the way out, and that way works."""
 
+import random
+
 import captum.attr
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -159,6 +162,41 @@ class Sometimes(nn.Module):
 def test_a_layer_that_is_left_out_at_random():
     with pytest.raises(RuntimeError, match=r"'branch' ran in an earlier forward pass, but not in this one.*stochastic"):
         EffectiveReceptiveField(Sometimes(), "branch").aggregate([IMAGES] * 3)
+
+
+class Depth(nn.Module):
+    """Stochastic depth that is left on, before the layer or as the layer."""
+
+    def __init__(self, draw):
+        super().__init__()
+        self.stem, self.branch, self.last = (nn.Conv2d(i, 4, 3, padding=1) for i in (3, 4, 4))
+        self.draw = draw
+
+    def forward(self, images):
+        features = self.stem(images)
+        return self.last(features + self.branch(features) if self.draw() < 0.5 else features)
+
+
+DRAWS = {"torch": lambda: torch.rand(()), "Python": random.random, "NumPy": np.random.rand}
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+@pytest.mark.filterwarnings("ignore:NaN cannot tell")
+def test_stochastic_depth_before_the_layer_is_told_of(draw):
+    with pytest.warns(UserWarning, match="draws random numbers in evaluation mode, as stochastic depth"):
+        EffectiveReceptiveField(Depth(draw), "last").aggregate([IMAGES], window=False)
+    EffectiveReceptiveField(Depth(lambda: 0.0), "last").aggregate([IMAGES])
+    EffectiveReceptiveField(Depth(draw), "last").aggregate([IMAGES], generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.filterwarnings("ignore:NaN cannot tell", "ignore:The network draws")
+def test_a_layer_that_runs_now_and_then_never_fails_without_words(seed):
+    torch.manual_seed(seed)
+    try:
+        EffectiveReceptiveField(Depth(lambda: torch.rand(())), "branch").aggregate([IMAGES] * 4)
+    except RuntimeError as error:
+        assert "left out at random" in str(error) or "leaves layers out at random" in str(error)
 
 
 def test_no_refusal_of_ours_blames_the_network():

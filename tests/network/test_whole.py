@@ -3,14 +3,16 @@
 import copy
 import random
 import threading
+import warnings
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torch import nn
 from whole import differences, random_states, snapshot
 
-from captum_erf import EffectiveReceptiveField, theoretical_receptive_field
+from captum_erf import EffectiveReceptiveField, theoretical_receptive_field, tokens
 
 SIGNALS = torch.randn(2, 3, 24, generator=torch.Generator().manual_seed(0))
 
@@ -202,3 +204,31 @@ def test_one_thread_leaves_what_another_one_runs_alone():
     other.load_state_dict(state)
     assert differences(snapshot(other), before) == []
     assert all(torch.equal(output, seen[0][0]) and torch.equal(drawn, seen[0][1]) for output, drawn in seen)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_resnet_prepared_for_quantisation_is_left_without_nan():
+    quantization = pytest.importorskip("torch.ao.quantization")
+    torch.manual_seed(0)
+    model = torchvision.models.quantization.resnet18(weights=None, quantize=False).train()
+    model.fuse_model(is_qat=True)
+    model.qconfig = quantization.get_default_qat_qconfig("fbgemm")
+    quantization.prepare_qat(model, inplace=True)
+    images = torch.rand(2, 3, 32, 32)
+    model(images)
+    before = copy.deepcopy(model.state_dict())
+    EffectiveReceptiveField(model, "layer2").aggregate([images])
+    after = model.state_dict()
+    assert [name for name, value in before.items() if not torch.equal(value, after[name])] == []
+    assert model.eval()(images).isfinite().all()
+
+
+def test_a_transformer_with_dynamically_quantised_layers_is_measured():
+    torch.manual_seed(0)
+    model = torchvision.models.VisionTransformer(32, 8, 2, 2, 16, 32).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
+        erf = EffectiveReceptiveField(model, "encoder.layers.encoder_layer_1", layout=tokens(prefix=1))
+        field = erf.aggregate([torch.rand(2, 3, 32, 32)], channel=0)
+    assert field.values.max() > 0

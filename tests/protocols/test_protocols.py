@@ -297,7 +297,7 @@ def test_vmamba_equals_explicit_squares_of_what_its_figure_draws(measured):
         side = next((side for side, share in squares if share > row.share), None)
         assert row.side == side
         assert row.area == (None if side is None else pytest.approx(side**2 / drawn.size))
-        assert (row.map_side, row.map_area) == fields["VMAMBA"].square_share(row.share)
+        assert (row.scale_free_side, row.scale_free_area) == fields["VMAMBA"].square_share(row.share)
     values = maps["VMAMBA"]
     assert report.half_drawn == pytest.approx(values[values >= values.max() / 32].sum() / values.sum())
 
@@ -308,7 +308,9 @@ def test_vmamba_is_free_of_scale_and_draws_faint_tails_large():
     report, larger = (VMAMBA.report(synthetic(scale * values, VMAMBA)) for scale in (1, 1e4))
     assert [row.side for row in report.rows] == [row.side for row in larger.rows]
     half = report.rows[2]
-    assert half.side == pytest.approx(half.map_side * np.sqrt(5), abs=2)  # a Gaussian's fifth root is sqrt(5) as wide
+    assert half.side == pytest.approx(
+        half.scale_free_side * np.sqrt(5), abs=2
+    )  # a Gaussian's fifth root is sqrt(5) as wide
     assert report.half_drawn == pytest.approx(1 - 1 / 32, abs=0.01)  # what a Gaussian holds above 1/32 of its peak
     assert "(A / max A)^0.2" in str(report)
 

@@ -275,6 +275,25 @@ def test_pairs_are_of_the_same_samples_in_the_same_order():
     assert small.difference(pair(images.flatten(0, 1).split(3))[1], lambda field: field.values.sum())[1] > 0
 
 
+def test_a_resumed_measurement_is_paired_with_one_in_one_go():
+    images = torch.randn(5, 4, 1, 16, 16)
+    small, large = pair(images)
+    torch.manual_seed(3)
+    net = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.Tanh(), nn.Conv2d(8, 4, 3, padding=1))
+    begun, resumed = (EffectiveReceptiveField(net, "2").accumulator() for _ in range(2))
+    for batch in images[:2]:
+        begun.update(batch)
+    resumed.load_state_dict(begun.state_dict())
+    for batch in images[2:]:
+        resumed.update(batch)
+    (again,) = resumed.compute()
+    assert again.difference(small, lambda field: field.equivalent_width()) == (pytest.approx(0, abs=1e-6),) * 2
+    assert large.difference(again, lambda field: field.equivalent_width())[1] > 0
+    (half,) = begun.compute()
+    with pytest.raises(ValueError, match="did not see the same samples in the same order \\(20 here, 8 there\\)"):
+        large.difference(half, lambda field: field.values.sum())
+
+
 def test_images_with_names_are_paired_however_a_network_wants_them_prepared(tmp_path):
     images = torch.randn(12, 1, 16, 16)
     names = [f"{number // 2}.png" for number in range(12)]
@@ -623,3 +642,23 @@ def test_a_gaussian_on_the_units_own_patch_of_a_global_field_is_said_to_be_one()
     found = {"global_axes": (True, True), "lower": (0, 0), "upper": (64, 64), "size": (64, 64)}
     assert "The Gaussian fits the unit's own patch of 8 px" in str(drawn(values, **found))
     assert "own patch" not in str(drawn(gaussian_maps(1, 0, 1e-3, 65)[0], **found))
+
+
+def test_a_mean_that_few_samples_carry_is_said_to_be_one():
+    numbers = [1.0] * 38 + [30.0, 40.0]
+    assert "Few samples carry this mean: 40 count as 5 alike" in str(squares(10, numbers))
+    assert "Few samples" not in str(squares(10, [2.0, 1.0] * 20))
+
+
+def test_the_measured_centre_of_an_even_map_is_said_to_say_little():
+    uneven = gaussian_maps(10, 0, 1e-3)
+    assert "nearly even over the whole input" in str(ERFMap(Groups.of(1 + uneven / 20), "x", None, {}))
+    assert "nearly even" not in str(ERFMap(Groups.of(uneven), "x", None, {}))
+
+
+def test_errors_over_crops_of_one_photograph_say_so():
+    recipe = {"num_images": None, "error_over": "12 crops of 1 photograph"}
+    report = str(dataclasses.replace(made("2-D"), recipe=recipe))
+    assert "over 12 crops of 1 photograph, in 3 groups" in report
+    assert "They say how the numbers vary between its crops, not between photographs." in report
+    assert "crops" not in str(made("2-D"))

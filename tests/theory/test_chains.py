@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captum_erf import theory
+from captum_erf import summaries, theory
 
 
 @pytest.mark.parametrize(("num_layers", "kernel_size"), [(1, 3), (4, 2), (5, 3), (3, 7), (30, 5)])
@@ -42,6 +42,16 @@ def test_no_layer_is_a_single_pixel():
 
 def test_deep_stacks_keep_their_faintest_corner():
     assert theory.uniform_stack(600, 3, 1)[0] == pytest.approx(3.0**-600, rel=1e-14)
+
+
+@pytest.mark.parametrize(("power", "slopes"), [(1, (0.481, -0.480)), (0.5, (0.532, -0.429))], ids=["equal", "random"])
+def test_growth_with_depth_of_equal_and_of_random_weights(power, slopes):
+    """Luo et al., figure 3; the mean |dy/dx| of random weights is the root of the mean square, the stack's."""
+    depths = np.array([5, 7, 10, 14, 20, 28, 40])
+    maps = {depth: theory.uniform_stack(depth, 3) ** power for depth in depths}
+    sizes = np.array([summaries.threshold_size(values, (depth, depth)) for depth, values in maps.items()])
+    found = [np.polyfit(np.log(depths), np.log(line), 1)[0] for line in (sizes, sizes / (2 * depths + 1))]
+    np.testing.assert_allclose(found, slopes, atol=5e-4)
 
 
 @pytest.mark.parametrize("arguments", [(-1, 3, 2), (2, 0, 2), (2, 3, 0)])

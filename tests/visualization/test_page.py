@@ -401,7 +401,7 @@ def test_a_page_without_photographs_shows_the_maps(browser, sweeps, tmp_path):
         ),
         (lambda sweeps: {"image_fields": {"model": sweeps.image_fields}}, "not of the same units"),
         (lambda sweeps: {"image_fields": sweeps.fields}, "groups=2"),
-        (lambda sweeps: {"images": [np.zeros((2, 5, 5))] * 2}, r"shape \(2, 5, 5\)"),
+        (lambda sweeps: {"images": [np.zeros((2, 5, 5))] * 2}, r"got \(2, 5, 5\)"),
         (lambda sweeps: {"images": [np.full((5, 5), np.nan)] * 2}, "NaN"),
     ],
     ids=["nothing", "no layer", "other units", "other models", "wrong groups", "two channels", "not finite"],
