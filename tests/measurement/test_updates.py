@@ -124,11 +124,11 @@ def test_what_is_changed_between_updates_is_guarded_as_well(convnet):
     handle.remove()
 
 
-def test_a_copy_of_the_object_guards_its_own_network(convnet):
-    erf = EffectiveReceptiveField(convnet, "4")
+def test_a_copy_of_the_object_guards_its_own_network():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3))
+    model[1].register_forward_hook(lambda module, args, output: setattr(module, "mask", output))
+    erf = EffectiveReceptiveField(model, "2")
     erf.aggregate([IMAGES])
     twin = copy.deepcopy(erf)
-    module = twin.forward_func[1]
-    module.register_forward_hook(lambda module, args, output: setattr(module, "mask", output))
     twin.aggregate([IMAGES])
-    assert not hasattr(module, "mask")
+    assert not hasattr(twin.forward_func[1], "mask")
