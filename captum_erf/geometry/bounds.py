@@ -139,6 +139,15 @@ class AxisSearch:
         """Whether the network takes nothing thinner than the whole input."""
         return self.canvases[self.length].is_whole_input
 
+    @property
+    def is_proved(self) -> bool:
+        """Whether all bounds inside the input were found on a canvas of its length, none on longer ones alone."""
+        return all(
+            number <= 0 if bound.side == LOWER else number >= self.length
+            for bound, number in self.outside.items()
+            if self.inside.get(bound) != number
+        )
+
     def box(self, layer: int, unit: int) -> AxisBox:
         """The box of a unit; a longer canvas counts where it shows no less than the input's own length does."""
         lower, upper = (Bound(layer, side, unit) for side in Side)
