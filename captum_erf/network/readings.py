@@ -2,8 +2,7 @@
 
 How often each layer is called, whether its output has a grid over the input, and whether its channels cancel. A
 channels-first reading is refused where it would be wrong: the shape settles it where only the last axes go with the
-input's by one stride. Where it does not, the network tells: of an input of another length, the output's axes that change
-are the grid.
+input's by one stride. Where it does not, the network tells: with the input's length, the grid's axes change.
 """
 
 from __future__ import annotations
