@@ -62,16 +62,21 @@ class Settled:
         """The grid of each layer for inputs like those that were looked at."""
         return [reading.grid for reading in self.readings]
 
+    @property
+    def cancelling(self) -> list[str]:
+        """The layers of which the channels sum to a constant."""
+        pairs = zip(self.network.layers, self.readings, strict=False)
+        return [layer.name for layer, reading in pairs if reading.cancels]
+
     def warn_of_cancelling(self) -> None:
         """Warns where the channels sum to a constant at every unit: the sum's gradient is then rounding errors."""
-        for layer, reading in zip(self.network.layers, self.readings, strict=True):
-            if reading.cancels:
-                warnings.warn(
-                    f"The channels of layer {layer.name!r} sum to the same at every unit, as they do after a "
-                    "normalisation over them or a softmax: the gradient of their sum is mostly rounding errors. Pass "
-                    'channel="random", an index or a callable, or choose the layer before it.',
-                    stacklevel=3,
-                )
+        for name in self.cancelling:
+            warnings.warn(
+                f"The channels of layer {name!r} sum to the same at every unit, as they do after a normalisation over "
+                "them or a softmax: the gradient of their sum is mostly rounding errors. Pass "
+                'channel="random", an index or a callable, or choose the layer before it.',
+                stacklevel=3,
+            )
 
     def warn_of_unseen(self) -> None:
         """Warns where a module could not be switched to evaluation mode."""
@@ -128,7 +133,7 @@ def settle(network: Network, batch: Batch, *, grids: bool = True) -> Settled:
             raise
         except Exception as error:
             if not all(recorder.calls):
-                error.add_note(_note(batch))
+                error.add_note(_note(batch) + (network.way_inside if isinstance(error, NotImplementedError) else ""))
                 raise
         draws = random_states(batch.measured.device) != before
         network = network if calls is not None else _counted(network, recorder.calls)
@@ -169,10 +174,10 @@ def runs(network: Network, batch: Batch) -> bool:
 
 def _counted(network: Network, counts: Sequence[int]) -> Network:
     """The network with its layers' calls counted from the first."""
-    return replace(network, layers=tuple(map(_settled, network.layers, counts)))
+    return replace(network, layers=tuple(_settled(network, *pair) for pair in zip(network.layers, counts, strict=True)))
 
 
-def _settled(layer: Layer, count: int) -> Layer:
+def _settled(network: Network, layer: Layer, count: int) -> Layer:
     """The layer with its call counted from the first; refuses where it is not clear which is meant."""
     if layer.call is None and count > 1:
         raise ValueError(
@@ -181,7 +186,7 @@ def _settled(layer: Layer, count: int) -> Layer:
         )
     call = layer.call or 0
     if not -count <= call < count:
-        raise no_such_call(layer, count)
+        raise no_such_call(network, layer, count)
     return replace(layer, call=call % count)
 
 
