@@ -17,12 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..geometry.field import TheoreticalReceptiveField
-from ..geometry.nan_mode import safe_nan
 from ..geometry.places import Trace, View, at_unit
 from ..geometry.pyramids import Proof, Pyramid, agree, pyramid_of, worth_cropping
 from ..geometry.region import Region
-from ..geometry.windows import Window, field_ends, field_inside, field_within, find_window, larger_windows
+from ..geometry.windows import Window, field_inside, field_within, find_window, larger_windows
 from ..network.batch import Batch
 from ..network.crops import Step, cropping
 from ..network.network import Network
@@ -32,6 +30,7 @@ from .measurement import Measurement
 from .routes import PyramidWindow, Route, Unit, WholeInput, sample_maps_of
 from .sample_maps import SampleMaps, sample_maps
 from .sharing import MANY, PLANNING, WITNESSES, Costs, alone, pays
+from .sight import sees_its_field
 
 TOLERANCE = {torch.float64: 1e-12}  # of the largest value, by which parts and whole may differ
 TOLERANCE_ELSE = 1e-4
@@ -196,7 +195,7 @@ class Rehearsal:
             route = PyramidWindow(window, Pyramid.plain(window.unit))
             try:
                 found, view = self._run(unit, route)
-                if _sees_its_field(self._network(unit), unit.theoretical, window, self.sample, found):
+                if sees_its_field(self._network(unit), unit.theoretical, window, self.sample, found):
                     difference = self._difference(found, reference)
                     if difference:
                         return Verdict(WholeInput(difference))
@@ -378,29 +377,6 @@ def _strides(unit: Unit) -> tuple[int | float, ...]:
 def _costs(view: View, unit: tuple[int, ...]) -> Costs:
     chosen = worth_cropping(view.places, view.work)
     return Costs(view.work, pyramid_of(chosen, unit, view.work).work)
-
-
-def _sees_its_field(
-    network: Network, theoretical: TheoreticalReceptiveField, window: Window, sample: Batch, found: SampleMaps
-) -> bool:
-    """Whether the unit sees none of the window around its field, and something at each of the field's ends.
-
-    What a map does not show, NaN does: it reaches the unit from wherever the unit sees.
-    """
-    crop = sample.measured[window.region.index]
-    around = torch.full_like(crop, math.nan)
-    inside = field_inside(theoretical, window).index
-    around[inside] = crop[inside]
-    at_ends = []
-    for end in field_ends(theoretical, window):
-        if not found.values[end.index].any():
-            at_ends.append(crop.clone())
-            at_ends[-1][end.index] = math.nan
-    with torch.no_grad(), safe_nan():
-        (output,) = read(network, replace(sample, inputs=(torch.cat([around, *at_ends]),)))
-    index: tuple[Any, ...] = (..., *window.unit)
-    reached: list[bool] = output[index].isnan().any(1).tolist()
-    return reached == [False, *[True] * len(at_ends)]
 
 
 def every_channel(values: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from torch.nn import Module
 DEPTH = 4  # of containers, functions and objects within each other
 LENGTH = 1000  # entries of a container that are looked at
 OPAQUE = (str, bytes, int, float, complex, Tensor, type, ModuleType, type(None))
+PLAIN = frozenset({str, int, float, bool, type(None)})
 CONTAINERS = (list, tuple, set, frozenset, dict)
 KEPT = (*CONTAINERS, FunctionType, MethodType, functools.partial)
 OWN = frozenset(vars(Module()))  # what every module holds
@@ -52,7 +53,8 @@ def _collect(thing: Any, found: dict[Module, None], seen: set[int], depth: int) 
 
 def _kept(module: Module) -> list[Any]:
     """What a module keeps beside its children and could run; its objects may lead anywhere."""
-    return [value for name, value in vars(module).items() if name not in OWN and isinstance(value, KEPT)]
+    kept = [value for name, value in vars(module).items() if name not in OWN and isinstance(value, KEPT)]
+    return [value for value in kept if not (isinstance(value, (tuple, list)) and PLAIN.issuperset(map(type, value)))]
 
 
 def _shown(thing: Any) -> Iterable[Any]:

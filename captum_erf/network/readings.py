@@ -30,6 +30,7 @@ from .layouts import (
     fits_input,
 )
 from .network import Network
+from .operators import Drawing
 from .passes import Recorder, WrongInput, no_such_call, record, run
 
 CANCELLATION = 1e-5  # of their terms' sizes, by which sums that are the same may differ
@@ -120,12 +121,12 @@ def settle(network: Network, batch: Batch, *, grids: bool = True) -> Settled:
     """
     unseen = Unseen()
     with aside(network, batch):
-        before = random_states(batch.measured.device)
+        before, drawing = random_states(), Drawing()
         calls = known_calls(network, batch)
         network = network if calls is None else _counted(network, calls)
         recorder = Recorder(network, to_the_end=calls is None)
         try:
-            with unseen:
+            with unseen, drawing:
                 record(network, batch.sample(), recorder)
             if calls is None:
                 remember_calls(network, batch, recorder.calls)
@@ -135,7 +136,7 @@ def settle(network: Network, batch: Batch, *, grids: bool = True) -> Settled:
             if not all(recorder.calls):
                 error.add_note(_note(batch) + (network.way_inside if isinstance(error, NotImplementedError) else ""))
                 raise
-        draws = random_states(batch.measured.device) != before
+        draws = drawing.seen or random_states() != before
         network = network if calls is not None else _counted(network, recorder.calls)
         network = replace(network, alone_as_two=unseen.normalises_samples)
         if not grids:

@@ -9,7 +9,7 @@ diagonal from the corner to the centre.
 
 Networks, random weights, all with stride 16 on 128 x 128: a plain CNN (VGG-11 with batch norm after its last
 convolution), ResNet-18's layer3, and a small vision transformer (patch 16, 6 layers, 128 channels, 4 heads).
-Inputs: 2 crops of each of six photographs (--quick: 1 of 64 x 64, a 4 x 4 grid), channels summed with random signs;
+Inputs: a crop of each of six photographs (--quick: of 64 x 64, a 4 x 4 grid), channels summed with random signs;
 errors are standard errors over photographs, and a 95 % interval is 2.57 of them to both sides.
 
 Published: nothing.
@@ -27,7 +27,7 @@ from torchvision.models import VisionTransformer
 from captum_erf import EffectiveReceptiveField, ERFMap, tokens
 
 options = arguments(__doc__, "border_units")
-CROPS, SIZE = (1, 64) if options.quick else (2, 128)
+CROPS, SIZE = (1, 64) if options.quick else (1, 128)
 GRID = SIZE // 16
 ALL = [(row, column) for row in range(GRID) for column in range(GRID)]
 DIAGONAL = [(place, place) for place in range(GRID // 2 + 1)]
@@ -93,7 +93,7 @@ for line, (network, found) in zip(axes, fields.items(), strict=True):
 caption = (
     f"Effective receptive fields of a corner and the centre unit in a grid of {GRID} x {GRID}, each map over its own "
     "maximum on a square-root scale (cross: the unit's centre; white: the smallest box with 50 % of the map), and the "
-    f"side of that box for every unit. Random weights; channels summed with random signs; mean over {CROPS} crops of "
+    f"side of that box for every unit. Random weights; channels summed with random signs; mean over a crop of "
     f"{SIZE} x {SIZE} of each of six photographs."
 )
 save_figure(figure, options.output / "border_units.png", caption)

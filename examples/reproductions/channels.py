@@ -4,11 +4,11 @@ Which channels? How much the choice changes the field.
 The default unit is the sum over all channels of a layer, in which channels of opposite sign cancel, and which depends
 on each channel's arbitrary sign. Measured here beside it: the single channel that is largest at the unit (one of fixed
 number may be dead: channel 0 of ResNet-50's layer3 is), the sum with random signs for every sample (its mean square is
-the sum over channels of squares), and the mean over channels one by one, for which every image is measured 8 times
+the sum over channels of squares), and the mean over channels one by one, for which every image is measured 4 times
 (--quick: 2), each time in a channel drawn at random.
 
 Networks: the four stages of ResNet-50 with random weights, and four blocks of EfficientNet-Lite0 trained on ImageNet.
-Inputs: 2 crops of 224 x 224 of each of six photographs (--quick: 1 of 64 x 64, without ResNet-50); errors are standard
+Inputs: a crop of 224 x 224 of each of six photographs (--quick: of 64 x 64, without ResNet-50); errors are standard
 errors over photographs, and a 95 % interval is 2.57 of them to both sides.
 
 Published: nothing.
@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from captum_erf import EffectiveReceptiveField, ERFMap
 
 options = arguments(__doc__, "channels")
-CROPS, DRAWS, SIZE = (1, 2, 64) if options.quick else (2, 8, 224)
+CROPS, DRAWS, SIZE = (1, 2, 64) if options.quick else (1, 4, 224)
 NETWORKS = {"ResNet-50, random": [f"layer{stage}" for stage in (1, 2, 3, 4)]}
 NETWORKS |= {"EfficientNet-Lite0, trained": [f"_blocks.{number}" for number in (2, 4, 10, 15)]}
 SHOWN = {"50 %": "diameter_50", "90 %": "diameter_90"}
@@ -116,7 +116,7 @@ panel.legend(frameon=False, fontsize="small", loc="lower right")
 caption = (
     f"Effective receptive field of the centre unit under four choices of channels. Above: {shown}, last block, each "
     "map over its own maximum on a square-root scale, with the sides of the boxes that hold 50 and 90 %; below: these "
-    f"sides for all layers. {CROPS} crops of {SIZE} x {SIZE} of each of six photographs, for 'one by one' each with "
+    f"sides for all layers. A crop of {SIZE} x {SIZE} of each of six photographs, for 'one by one' each with "
     f"{DRAWS} channels drawn at random; bars and ± are standard errors over photographs."
 )
 save_figure(figure, options.output / "channels.png", caption)

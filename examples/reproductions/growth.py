@@ -7,7 +7,7 @@ both on logarithmic axes.
 
 Networks and inputs are those of shapes.py. The paper does not say which of its three kinds the published slopes are
 of, nor the depths; here they are 5 to 40 layers, each kind has its own line, and errors are jackknife standard errors
-over 100 draws of weights and inputs (--quick: 12).
+over 50 draws of weights and inputs (--quick: 12).
 
 In closed form, the map of uniform weights is ``theory.uniform_stack``; its square root is the shape of random weights,
 whose mean squares it is. Both are drawn in, counted like the measured maps. They tend to slopes of 0.5 and, over the
@@ -39,7 +39,7 @@ from torch import nn
 from captum_erf import ERFMap, summaries, theory
 
 options = arguments(__doc__, "growth")
-DRAWS, DEPTHS = (12, (4, 8, 16)) if options.quick else (100, (5, 7, 10, 14, 20, 28, 40))
+DRAWS, DEPTHS = (12, (4, 8, 16)) if options.quick else (50, (5, 7, 10, 14, 20, 28, 40))
 KINDS = {"uniform": ("uniform", None), "random": ("random", None), "random + ReLU": ("random", nn.ReLU)}
 
 

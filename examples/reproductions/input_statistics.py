@@ -117,7 +117,7 @@ panel.legend(frameon=False, fontsize="small")
 caption = (
     "Effective receptive field of the last convolution of a residual classifier by kind of input. Above: mean "
     f"|dy/dx| over its maximum after training on {images.name} ({100 * np.mean(accuracies):.0f} % right), and sides of "
-    f"the boxes that hold 50 and 90 %; below: these before and after training. Means over {SEEDS} seeds and {MEASURED} inputs of "
-    "32 x 32; bars and ± are standard errors over seeds."
+    f"the boxes that hold 50 and 90 %; below: these before and after training. {SEEDS} seeds, {MEASURED} inputs "
+    "of 32 x 32; bars and ± are standard errors over seeds."
 )
 save_figure(figure, options.output / "input_statistics.png", caption)

@@ -10,7 +10,7 @@ Networks: no bias, no padding; the input is as large as the theoretical field, s
 measured after its activation and summed over its channels. Uniform: one channel, all weights 1 / 9. Random: 8
 channels in every layer, normal weights of variance 1 / fan-in, with ReLU 2 / fan-in. The paper says neither the
 number of channels nor how its random weights scale; it names He et al. and Glorot and Bengio. Inputs: one channel of
-standard normal noise. Means are over 200 draws (--quick: 20) of weights and inputs together; the paper took 20 for
+standard normal noise. Means are over 100 draws (--quick: 20) of weights and inputs together; the paper took 20 for
 figure 1 and 100 for figure 2. Dropout follows every activation, as in training.
 
 R^2 is that of a Gaussian with free centre, corrected by the jackknife for the noise of few draws: uncorrected it is
@@ -43,7 +43,7 @@ from torch import nn
 from captum_erf import ERFMap, theory
 
 options = arguments(__doc__, "shapes")
-DRAWS, DEPTHS, ACTIVATED = (20, (5, 10), 10) if options.quick else (200, (5, 10, 20, 40), 20)
+DRAWS, DEPTHS, ACTIVATED = (20, (5, 10), 10) if options.quick else (100, (5, 10, 20, 40), 20)
 KINDS = {"uniform": ("uniform", None), "random": ("random", None), "random + ReLU": ("random", nn.ReLU)}
 VARIANTS = {
     "ReLU": (nn.ReLU, 0.0),
@@ -89,7 +89,7 @@ fields = {(kind, depth): measure(depth, *KINDS[kind]) for kind in KINDS for dept
 rows = [row(kind, depth, field) for (kind, depth), field in fields.items()]
 write_table(rows, options.output / "shapes.csv")
 
-figure, axes = new_figure(8, 7.6, len(KINDS), len(DEPTHS))
+figure, axes = new_figure(8, 8, len(KINDS), len(DEPTHS))
 for panel, (kind, depth), numbers in zip(axes.flat, fields, rows, strict=True):
     draw_map(panel, fields[kind, depth].values, f"{depth} layers, TRF {numbers['trf']} px", note(numbers))
 for panel, kind in zip(axes[:, 0], KINDS, strict=True):

@@ -86,12 +86,12 @@ rows = [
 write_table(rows, options.output / "skip_connections.csv")
 
 # %%
-figure, axes = new_figure(8, 3.5, 1, 3, width_ratios=(1, 1, 1.25))
+figure, axes = new_figure(8, 3.7, 1, 3, width_ratios=(1, 1, 1.25))
 deepest = DEPTHS[-1]
 names = {"plain": "without skips", "skips": "with skips"}
 for panel, field, (name, words) in zip(axes[0], fields[deepest], names.items(), strict=False):
     size = f"threshold size\n{rows[-1][name]:.1f} ± {rows[-1][f'{name}_se']:.1f} px"
-    draw_map(panel, field.values, f"{deepest} layers\n{words}", size)
+    draw_map(panel, field.values, f"{deepest} layers, {words}", size)
 colour_bar(axes[0, 1])
 for (name, words), colour, marker in zip(names.items(), COLOURS, MARKERS, strict=False):
     draw_curve(axes[0, 2], DEPTHS, rows, name, color=colour, marker=marker, label=words)

@@ -116,7 +116,7 @@ caption = (
     "the width along x that holds 90 % of the mass, of the theoretical width. Lower right: the mass within squares of "
     f"each radius around the input's middle (dotted: 90 %). Mean over {DRAWS} draws of weights, 16 random probes each. "
     f"The published curve (crosses) is of one draw and lies below the mean, {PUBLISHED_MASS[2]:.2f} against "
-    f"{mass[2]:.2f} at radius 2: {single[0]['as_flat']} of {len(shares)} single networks are as flat, and why the "
-    "original's is one of them stays unexplained."
+    f"{mass[2]:.2f} at radius 2: {single[0]['as_flat']} of {len(shares)} single networks are as flat, and that the "
+    "original's is stays unexplained."
 )
 save_figure(figure, options.output / "stem_sweep.png", caption)

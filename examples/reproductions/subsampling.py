@@ -4,7 +4,7 @@ What do subsampling and dilation do to the effective receptive field?
 Reproduces figure 4 of Luo et al. (NeurIPS 2016): 15 dense 3 x 3 convolutions; the same with three of them at stride
 2; the same with three of them dilated by 2, 4 and 8.
 
-Networks and inputs are those of shapes.py; means are over 100 draws (--quick: 10). The paper does not say which three
+Networks and inputs are those of shapes.py; means are over 50 draws (--quick: 10). The paper does not say which three
 layers it replaced, nor whether its networks have activations: here layers 4, 8 and 12 are replaced, and every network
 is measured with uniform weights, random weights, and random weights with ReLU. The theoretical fields that follow are
 31, 105 and 53 pixels. Published, as pictures: both make the field significantly larger, and dilation makes it
@@ -40,7 +40,7 @@ from torch import nn
 from captum_erf import ERFMap
 
 options = arguments(__doc__, "subsampling")
-DRAWS = 10 if options.quick else 100
+DRAWS = 10 if options.quick else 50
 KINDS = {"uniform": ("uniform", None), "random": ("random", None), "random + ReLU": ("random", nn.ReLU)}
 NETWORKS = {
     "dense": {},

@@ -107,7 +107,7 @@ sizes.text(EPOCHS, 32.4, "image", ha="right", va="bottom", fontsize="small", col
 for panel in (sizes, scores):
     panel.set_xticks(range(0, EPOCHS + 1, 2))
 sizes.set(xlabel="epoch", ylabel="size [px]", ylim=(0, 36))
-sizes.legend(frameon=False, fontsize="x-small", loc="lower right")
+sizes.legend(frameon=False, fontsize="x-small", loc="upper left", bbox_to_anchor=(0, 0.89))
 draw_curve(scores, range(EPOCHS + 1), rows, "accuracy", color=COLOURS[4], marker=MARKERS[4])
 scores.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1))
 caption = (

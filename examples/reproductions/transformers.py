@@ -13,8 +13,8 @@ Two tables. The first has sizes that do not depend on the gradients' scale. The 
 logarithm is not scale-free: had a network's gradients another scale, its columns would be others (``large20`` is the
 first one if they were 1e4 times as large), so that they compare one network with itself at most.
 
-Inputs: 2 crops of 224 x 224 of each of six photographs for the first table, 1 of each of 512 x 512 for the second
-(--quick: 1 of 112 x 112 and of 128 x 128, without Swin-T, the slowest); ViT's positions are made for the size. Errors
+Inputs: a crop of 224 x 224 of each of six photographs for the first table, one of 384 x 384 for the second (--quick:
+112 x 112 and 128 x 128, without Swin-T, the slowest); ViT's positions are made for the size. Errors
 are standard errors over photographs, and a 95 % interval is 2.57 of them to both sides.
 
 Published by Ding et al., trained on ImageNet, 1024 x 1024: ResNet-101 0.9, 1.5, 3.2 and 22.4 %, RepLKNet-31 16.3, 24.7,
@@ -33,7 +33,7 @@ from torch import nn
 from captum_erf import EffectiveReceptiveField, channels_last, protocols, tokens
 
 options = arguments(__doc__, "transformers")
-CROPS, SIZE, LARGE = (1, 112, 128) if options.quick else (2, 224, 512)
+CROPS, SIZE, LARGE = (1, 112, 128) if options.quick else (1, 224, 384)
 Setting = tuple[Callable[[int], nn.Module], str, Any]
 NETWORKS: dict[str, Setting] = {
     "ResNet-50": (lambda size: random_network("resnet50"), "layer4", "channels_first"),
@@ -102,13 +102,13 @@ for row, colour, marker in zip(squares, (*COLOURS, COLOURS[4]), (*MARKERS, "x"),
     style = "--" if "trained" in row["network"] else "-"
     panel.plot(range(len(SHARES)), shares, style, color=colour, marker=marker, markersize=5, label=row["network"])
 panel.set_xticks(range(len(SHARES)), [f"{share} %" for share in SHARES])
-panel.set(yscale="log", xlabel="share of A held", ylabel="square, share of input", xlim=(-0.2, 4.6), ylim=(5e-5, 1.6))
-panel.set_yticks((0.0001, 0.001, 0.01, 0.1, 1), ("0.01 %", "0.1 %", "1 %", "10 %", "100 %"))
+panel.set(yscale="log", xlabel="share of A held", ylabel="square, share of input", xlim=(-0.2, 4.6), ylim=(6e-4, 1.6))
+panel.set_yticks((0.001, 0.01, 0.1, 1), ("0.1 %", "1 %", "10 %", "100 %"))
 panel.minorticks_off()
 panel.legend(frameon=False, fontsize="small", loc="center right")
 caption = (
     "Effective receptive fields of the last stage's centre unit, random weights unless trained is said. Maps: mean "
-    f"|dy/dx| over {CROPS} crops of {SIZE} x {SIZE} of each of six photographs, each over its own maximum, square-root "
+    f"|dy/dx| over a crop of {SIZE} x {SIZE} of each of six photographs, each over its own maximum, square-root "
     "scale, with the sides of the boxes that hold 50 and 90 %. Below: the square that holds a share of Ding et al.'s "
     f"rectified gradients A, over an input of {LARGE} x {LARGE}; this is scale-free. Their own table, of log10(A + 1), "
     "is not, and is of trained networks, so it is not drawn here. Random weights show the architecture alone."

@@ -73,7 +73,7 @@ figure, axes = new_figure(8, 7.6, 3, 3, height_ratios=(1, 1, 1.5))
 for column, (name, (field, shape)) in enumerate(last.items()):
     row = [row for row in rows if row["network"] == name][-1]
     draw_map(axes[0, column], field.values, name, power=0.5)
-    explained = f"explains {100 * row['explained']:.0f} %"
+    explained = f"explains {100 * row['explained']:.1f} %"
     draw_map(axes[1, column], shape, note=explained, power=0.5)
 axes[0, 0].set_ylabel("measured,\nlast block")
 axes[1, 0].set_ylabel("predicted by the\narchitecture")
@@ -91,7 +91,7 @@ panel.axhline(1, color="0.35", ls=":", lw=1)
 panel.set(
     xlabel="depth: share of the network's blocks", ylabel="share explained (R²)", ylim=(None, 1.05), xlim=(0, 1.02)
 )
-panel.legend(frameon=False, fontsize="small", loc="lower left")
+panel.legend(frameon=False, fontsize="small", loc="center right", bbox_to_anchor=(1, 0.65))
 caption = (
     "Share of the effective receptive field that the architecture explains: R² of the measured map against the shape "
     "that it has for random weights, without data. Maps: centre unit of the last block, each over its own maximum, "

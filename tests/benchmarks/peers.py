@@ -274,7 +274,9 @@ def measure(table: str, keys: Iterable[Case | str], make_row: Callable[[Case | s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES)
-    parser.add_argument("--rows", nargs="+", default=[""], help="only rows whose names hold one of these")
+    parser.add_argument(
+        "--rows", nargs="+", default=[""], help="only rows of these names, or whose names hold one of these"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count, where they fit into the seconds")
     parser.add_argument("--seconds", type=float, default=40, help="for a row, beyond the two rounds of each")
     parser.add_argument("--beside", type=Path, help="folder with another version of the package")
@@ -287,7 +289,9 @@ def main() -> None:
         return
     on_gpu = options.device.startswith("cuda")
     run = Run(options)
-    chosen = [case for case in cases() if any(part in case.name for part in options.rows)]
+    names = {case.name for case in cases()}
+    wanted = [{part} & names or {name for name in names if part in name} for part in options.rows]
+    chosen = [case for case in cases() if case.name in set().union(*wanted)]
     single = [case for case in chosen if case.is_one_layer]
     if "memory" in options.tables and not on_gpu:
         measure("memory", [kind for kind in MEMORY if kind != "none"], run.memory, options.output)
