@@ -1,5 +1,6 @@
 """What users pass that is no batch of images: each gets one clear sentence with the way out, and that way works."""
 
+import copy
 import random
 
 import captum.attr
@@ -211,6 +212,29 @@ def test_no_refusal_of_ours_blames_the_network():
     refused(Twice(), "conv", IMAGES, ValueError, "called 2 times")
     refused(Twice(), "unused", IMAGES, RuntimeError, "never ran layer 'unused'")
     refused(Twice(), "conv", IMAGES.double(), RuntimeError, "inputs are torch.float64", call=0)
+
+
+class RunsACopy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Sequential(nn.Conv2d(3, 4, 3))
+
+    def forward(self, images):
+        return copy.deepcopy(self.model)(images)
+
+
+class NeverRuns(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Sequential(nn.Conv2d(3, 4, 3))
+
+
+def test_a_wrapper_that_does_not_run_its_network_is_told_from_it():
+    refused(RunsACopy(), "model.0", IMAGES, RuntimeError, "RunsACopy is a wrapper.* pass wrapper.model, and layers by")
+    with pytest.raises(NotImplementedError) as caught:
+        EffectiveReceptiveField(NeverRuns(), "model.0").aggregate([IMAGES])
+    assert "NeverRuns is a wrapper" in " ".join(caught.value.__notes__)
+    assert EffectiveReceptiveField(NeverRuns().model, "0").aggregate([IMAGES]).theoretical.size == (3, 3)
 
 
 def test_samples_are_one_by_one_without_vmap():
