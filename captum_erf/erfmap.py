@@ -36,6 +36,7 @@ class ERFMap(MeanMap):
             has no grid.
         recipe (dict): Everything needed to repeat the measurement.
         groups (Groups): Sums of the sample maps by group, of which the mean and its jackknife are made.
+        whole (ERFMap or None): The map from which :meth:`leave_one_out` made this one, None for a map of its own.
 
     Examples::
 

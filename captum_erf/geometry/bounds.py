@@ -8,11 +8,11 @@ the input's left end at the unit ``m * d`` further right, and beyond its right e
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 
 from .bisection import Guess, bisect
-from .canvas import LOWER, Bound, Canvas, Side, Test
+from .canvas import LOWER, UPPER, Bound, Canvas, Side, Test
 from .extents import Unit, gradient_extents
 from .field import AxisBox, axis_stride
 from .pattern import Pattern, find_patterns
@@ -81,18 +81,38 @@ class AxisSearch:
             self._find_patterns(layers, whole=all_patterns)
 
     def _take_hints(self, own: Canvas) -> None:
-        """Tests bounds where gradients end, as they mostly do: a canvas that cannot be thin is dear to bisect."""
-        prober, tests = self.canvases.prober, set()
+        """Tests bounds where they mostly lie: a canvas that cannot be thin is dear to bisect.
+
+        What is endless on one side alone mostly ends with the unit's own cell, as in causal networks; else bounds
+        mostly lie where gradients end.
+        """
+        self._test_hints(own, {bound: self._cell_end(bound) for bound in self.bounds if self._is_half_endless(bound)})
         brackets = {bound: own.bracket(bound) for bound in self.bounds}
-        open_brackets = {bound: bracket for bound, bracket in brackets.items() if bracket[0] < bracket[1]}
-        for layer in {bound.layer for bound in open_brackets}:
+        left = {bound.layer for bound, (low, high) in brackets.items() if low < high}
+        self._test_hints(own, self._gradient_ends(left))
+
+    def _test_hints(self, own: Canvas, hints: Mapping[Bound, int]) -> None:
+        tests = set()
+        for bound, hint in hints.items():
+            low, high = own.bracket(bound)
+            tests |= {Test(bound.side, number) for number in (hint, hint + 1) if low < number <= high}
+        own.test(tests, self._layers)
+
+    def _is_half_endless(self, bound: Bound) -> bool:
+        return bound[:2] not in self.endless and bound.opposite[:2] in self.endless
+
+    def _cell_end(self, bound: Bound) -> int:
+        return math.ceil(self.stride(bound.layer) * (bound.unit + bound.side))
+
+    def _gradient_ends(self, layers: Collection[int]) -> dict[Bound, int]:
+        prober = self.canvases.prober
+        ends: dict[Bound, int] = {}
+        for layer in layers:
             extents = gradient_extents(prober.network.only([layer]), prober.batch, [self.units[layer]])[0]
             for (unit,), extent in zip(self.units[layer], extents, strict=True):
-                ends = () if extent is None else zip(Side, (extent.offset[0], extent.stop[0]), strict=True)
-                for side, hint in ends:
-                    low, high = open_brackets.get(Bound(layer, side, unit), (0, 0))
-                    tests |= {Test(side, number) for number in (hint, hint + 1) if low < number <= high}
-        own.test(tests, self._layers)
+                if extent is not None:
+                    ends |= {Bound(layer, LOWER, unit): extent.offset[0], Bound(layer, UPPER, unit): extent.stop[0]}
+        return ends
 
     def _learn(self) -> None:
         for canvas in self.canvases.made.values():
@@ -138,6 +158,15 @@ class AxisSearch:
     def is_on_whole_input(self) -> bool:
         """Whether the network takes nothing thinner than the whole input."""
         return self.canvases[self.length].is_whole_input
+
+    @property
+    def is_proved(self) -> bool:
+        """Whether all bounds inside the input were found on a canvas of its length, none on longer ones alone."""
+        return all(
+            number <= 0 if bound.side == LOWER else number >= self.length
+            for bound, number in self.outside.items()
+            if self.inside.get(bound) != number
+        )
 
     def box(self, layer: int, unit: int) -> AxisBox:
         """The box of a unit; a longer canvas counts where it shows no less than the input's own length does."""

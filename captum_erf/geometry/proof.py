@@ -2,7 +2,8 @@
 
 Canvases that are thin across an axis do not have what leads along both axes at once, such as a diagonal shift; those as
 thick as the input take together all units of a row, of which one may see less, as in a scan in raster order. Where
-either shows, the box is searched again on the whole input, for that unit alone.
+either shows, the box is searched again on the whole input, for that unit alone. Bounds on an only axis that were found
+on the whole input, at the unit itself, are proved already.
 """
 
 from __future__ import annotations

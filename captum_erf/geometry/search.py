@@ -102,7 +102,8 @@ def _find_boxes(prober: Prober, units: Sequence[Sequence[Unit]], all_patterns: b
         [tuple(search.box(layer, unit[search.axis]) for search in searches) for unit in layer_units]
         for layer, layer_units in enumerate(units)
     ]
-    prove(prober, units, boxes, ends=len(searches) > 1 and any(search.is_on_whole_input for search in searches))
+    if prober.folds or not (len(searches) == 1 and searches[0].is_proved):
+        prove(prober, units, boxes, ends=len(searches) > 1 and any(search.is_on_whole_input for search in searches))
     return boxes
 
 

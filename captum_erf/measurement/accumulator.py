@@ -348,6 +348,12 @@ class ERFAccumulator:
                 "not finite. Look for NaN or inf in the inputs and weights, and for overflow in half precision."
             )
         if sums.num_samples == sums.num_dead:
+            if self._plan is not None and entry.layer in self._plan.cancelling:
+                raise ValueError(
+                    f"The channels of layer {entry.layer!r} sum to a constant, as after a softmax or a normalisation "
+                    f"over them, so that the gradient of their sum is zero: all samples are dead. Pass "
+                    'channel="random", an index or a callable, or choose the layer before it.'
+                )
             raise ValueError(
                 f"All samples of layer {entry.layer!r} are dead: of {self._num_seen}, {sums.num_dead} have a gradient "
                 f"of zero everywhere and {sums.num_nonfinite} one that is not finite. Measure a unit that the inputs "

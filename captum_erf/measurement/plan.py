@@ -33,12 +33,16 @@ Fields = list[list[TheoreticalReceptiveField | None]]
 
 @dataclass(frozen=True)
 class Plan:
-    """The units of a measurement, layer by layer and position by position, and the route of each."""
+    """The units of a measurement, layer by layer and position by position, and the route of each.
+
+    ``cancelling`` names the layers of which the channels sum to a constant.
+    """
 
     measurement: Measurement
     units: tuple[Unit, ...]
     routes: tuple[Route, ...]
     verdicts: dict[Unit, Verdict]
+    cancelling: Sequence[str] = ()
 
     def layer(self, unit: Unit) -> str:
         """The name of the unit's layer."""
@@ -122,7 +126,8 @@ def make_plan(measurement: Measurement, batch: Batch, expected: int = MANY) -> P
     """
     sample = usable_sample(batch)
     settled, fields = _fields(measurement, sample)
-    if measurement.neuron_selector is None and measurement.channel is None:
+    cancelling = settled.cancelling if measurement.neuron_selector is None and measurement.channel is None else []
+    if cancelling:
         settled.warn_of_cancelling()
     if measurement.eval_mode:
         settled.warn_of_unseen()
@@ -136,12 +141,12 @@ def make_plan(measurement: Measurement, batch: Batch, expected: int = MANY) -> P
     )
     refusal = _refusal(measurement)
     if refusal:
-        return Plan(measurement, units, (WholeInput(refusal),) * len(units), {})
+        return Plan(measurement, units, (WholeInput(refusal),) * len(units), {}, cancelling)
     network = measurement.network
     state = (tuple(sample.measured.shape), measurement.eval_mode, network.settings(), network.weights())
     verdicts: dict[Unit, Verdict] = measurement.memo.recall(("verdicts", *state), dict) if sample.is_alone else {}
     routes = Rehearsal(measurement, sample, expected).routes(units, verdicts, batch)
-    return Plan(measurement, units, routes, verdicts)
+    return Plan(measurement, units, routes, verdicts, cancelling)
 
 
 def usable_sample(batch: Batch) -> Batch:

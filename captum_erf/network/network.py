@@ -78,6 +78,18 @@ class Network:
         return _device(own) or _device(self.modules)
 
     @property
+    def way_inside(self) -> str:
+        """What to pass instead of a wrapper around the network of the layers; nothing where there is none."""
+        inner = getattr(self.forward_func, "model", None)
+        held = set(inner.modules()) if isinstance(self.forward_func, Module) and isinstance(inner, Module) else set()
+        if held.isdisjoint(layer.module for layer in self.layers):
+            return ""
+        return (
+            f" {type(self.forward_func).__name__} is a wrapper, which may run a copy of the network that it holds, or "
+            "none: pass wrapper.model, and layers by their names in it."
+        )
+
+    @property
     def is_parallel(self) -> bool:
         """Whether several devices run it, each with a part of the batch."""
         return self.device_ids is not None or isinstance(unwrap(self.forward_func), DataParallel)

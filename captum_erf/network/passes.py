@@ -74,7 +74,8 @@ class Recorder:
     """
 
     def __init__(self, network: Network, *, to_the_end: bool = False) -> None:
-        self.layers, self.stop = network.layers, not (network.is_parallel or to_the_end)
+        self.network, self.layers = network, network.layers
+        self.stop = not (network.is_parallel or to_the_end)
         self.device_ids = list(network.device_ids or getattr(network.forward_func, "device_ids", None) or [])
         self.outputs: dict[int, dict[torch.device | None, Any]] = {}
         self.counts: Counter[tuple[int, torch.device | None]] = Counter()
@@ -105,7 +106,9 @@ class Recorder:
         """What each layer handed over; refuses layers whose call never came."""
         for place, layer in enumerate(self.layers):
             if place not in self.outputs:
-                raise left_out(layer) if layer.call is not None else no_such_call(layer, self.calls[place])
+                raise (
+                    left_out(layer) if layer.call is not None else no_such_call(self.network, layer, self.calls[place])
+                )
             if any(map(_is_batched, tree_leaves(list(self.outputs[place].values())))):
                 raise TypeError(
                     f"Layer {layer.name!r} runs under torch.func.vmap, which hides the samples from it; pass the model "
@@ -172,7 +175,7 @@ def left_out(layer: Layer) -> Exception:
     )
 
 
-def no_such_call(layer: Layer, count: int) -> Exception:
+def no_such_call(network: Network, layer: Layer, count: int) -> Exception:
     """The error for a layer that is called less often than is asked for, ``count`` times."""
     if count:
         return ValueError(
@@ -180,8 +183,8 @@ def no_such_call(layer: Layer, count: int) -> Exception:
         )
     return RuntimeError(
         f"The forward pass never ran layer {layer.name!r}; choose one that this network and these inputs use, such as "
-        "the module around it. Where layers are left out at random, as in stochastic depth that eval() does not switch "
-        "off, or by a branch that depends on the data, another pass may run it."
+        f"the module around it.{network.way_inside} Where layers are left out at random, as in stochastic depth that "
+        "eval() does not switch off, or by a branch that depends on the data, another pass may run it."
     )
 
 

@@ -2,8 +2,7 @@
 
 How often each layer is called, whether its output has a grid over the input, and whether its channels cancel. A
 channels-first reading is refused where it would be wrong: the shape settles it where only the last axes go with the
-input's by one stride. Where it does not, the network tells: of an input twice as long, the output's axes that grow are
-the grid.
+input's by one stride. Where it does not, the network tells: with the input's length, the grid's axes change.
 """
 
 from __future__ import annotations
@@ -19,8 +18,7 @@ from torch import Tensor
 
 from .batch import Batch
 from .calls import known_calls, remember_calls
-from .gradient import unit_gradients
-from .guards import Unseen, aside, gradients_enabled, random_states
+from .guards import Unseen, aside, random_states
 from .layers import Layer
 from .layouts import (
     NO_BATCH_AXIS,
@@ -34,10 +32,9 @@ from .layouts import (
 from .network import Network
 from .operators import Drawing
 from .passes import Recorder, WrongInput, no_such_call, record, run
-from .units import Units, mixed_channels
 
 CANCELLATION = 1e-5  # of their terms' sizes, by which sums that are the same may differ
-ROUNDING = 1e-4  # of a gradient that counts as rounding
+ROUNDING = 1e-4  # of what channels move by, which counts as rounding in their sum
 
 
 @dataclass(frozen=True)
@@ -66,16 +63,21 @@ class Settled:
         """The grid of each layer for inputs like those that were looked at."""
         return [reading.grid for reading in self.readings]
 
+    @property
+    def cancelling(self) -> list[str]:
+        """The layers of which the channels sum to a constant."""
+        pairs = zip(self.network.layers, self.readings, strict=False)
+        return [layer.name for layer, reading in pairs if reading.cancels]
+
     def warn_of_cancelling(self) -> None:
         """Warns where the channels sum to a constant at every unit: the sum's gradient is then rounding errors."""
-        for layer, reading in zip(self.network.layers, self.readings, strict=True):
-            if reading.cancels:
-                warnings.warn(
-                    f"The channels of layer {layer.name!r} sum to the same at every unit, as they do after a "
-                    "normalisation over them or a softmax: the gradient of their sum is mostly rounding errors. Pass "
-                    'channel="random", an index or a callable, or choose the layer before it.',
-                    stacklevel=3,
-                )
+        for name in self.cancelling:
+            warnings.warn(
+                f"The channels of layer {name!r} sum to the same at every unit, as they do after a normalisation over "
+                "them or a softmax: the gradient of their sum is mostly rounding errors. Pass "
+                'channel="random", an index or a callable, or choose the layer before it.',
+                stacklevel=3,
+            )
 
     def warn_of_unseen(self) -> None:
         """Warns where a module could not be switched to evaluation mode."""
@@ -132,7 +134,7 @@ def settle(network: Network, batch: Batch, *, grids: bool = True) -> Settled:
             raise
         except Exception as error:
             if not all(recorder.calls):
-                error.add_note(_note(batch))
+                error.add_note(_note(batch) + (network.way_inside if isinstance(error, NotImplementedError) else ""))
                 raise
         draws = drawing.seen or random_states() != before
         network = network if calls is not None else _counted(network, recorder.calls)
@@ -173,10 +175,10 @@ def runs(network: Network, batch: Batch) -> bool:
 
 def _counted(network: Network, counts: Sequence[int]) -> Network:
     """The network with its layers' calls counted from the first."""
-    return replace(network, layers=tuple(map(_settled, network.layers, counts)))
+    return replace(network, layers=tuple(_settled(network, *pair) for pair in zip(network.layers, counts, strict=True)))
 
 
-def _settled(layer: Layer, count: int) -> Layer:
+def _settled(network: Network, layer: Layer, count: int) -> Layer:
     """The layer with its call counted from the first; refuses where it is not clear which is meant."""
     if layer.call is None and count > 1:
         raise ValueError(
@@ -185,7 +187,7 @@ def _settled(layer: Layer, count: int) -> Layer:
         )
     call = layer.call or 0
     if not -count <= call < count:
-        raise no_such_call(layer, count)
+        raise no_such_call(network, layer, count)
     return replace(layer, call=call % count)
 
 
@@ -205,7 +207,7 @@ def _reading(network: Network, output: Any, batch: Batch) -> Reading:
             raise channels_look_last(shape, size, layer.name)
         if is_open and growing != [2]:
             raise either_axis(shape, size, layer.name)
-    return Reading(tuple(read.shape[2:]), bool(read.isnan().any()), _cancels(network, read, batch.sample()))
+    return Reading(tuple(read.shape[2:]), bool(read.isnan().any()), _cancels(network, read, batch))
 
 
 def _question_axes(network: Network, batch: Batch) -> None:
@@ -237,21 +239,31 @@ def _doubled(image: Tensor, axis: int, item: Any) -> Any:
     return torch.cat([item, item], axis) if _is_like(item, image) else item
 
 
+def _halved(image: Tensor, axis: int, item: Any) -> Any:
+    """An input half as long, where it has the spatial axes of the measured one."""
+    return item.narrow(axis, 0, (item.shape[axis] + 1) // 2) if _is_like(item, image) else item
+
+
 def _is_like(item: Any, image: Tensor) -> bool:
     return isinstance(item, Tensor) and item.ndim == image.ndim and item.shape[2:] == image.shape[2:]
 
 
 def _growing_axes(network: Network, output: Tensor, batch: Batch) -> list[int]:
-    """The axes of the output that change when the first spatial axis of the input doubles; none if it may not."""
-    image = batch.image(output.ndim)
+    """The axes of the output that change with the first spatial axis of the input; none if it may not change.
 
-    try:
-        longer = run(network, batch.sample().map(partial(_doubled, image, 2)))[0]
-    except Exception:
-        return []
-    if not isinstance(longer, Tensor) or longer.ndim != output.ndim:
-        return []
-    return [axis for axis in range(1, output.ndim) if longer.shape[axis] != output.shape[axis]]
+    Half the input is tried first, as a quarter of the work of one twice as long.
+    """
+    image = batch.image(output.ndim)
+    for change in (_halved, _doubled):
+        try:
+            other = run(network, batch.sample().map(partial(change, image, 2)))[0]
+        except Exception:
+            continue
+        if isinstance(other, Tensor) and other.ndim == output.ndim:
+            growing = [axis for axis in range(1, output.ndim) if other.shape[axis] != output.shape[axis]]
+            if growing:
+                return growing
+    return []
 
 
 def _local_axes(network: Network, output: Tensor, batch: Batch) -> list[int]:
@@ -267,22 +279,25 @@ def _local_axes(network: Network, output: Tensor, batch: Batch) -> list[int]:
     return [axis for axis, hit in hits.items() if not hit[0] and hit[int(hit.int().argmax()) :].all() and hit.any()]
 
 
-def _cancels(network: Network, read: Tensor, sample: Batch) -> bool:
-    """Whether the channels sum to a constant: the gradient of their sum is nothing beside that of single channels."""
+def _cancels(network: Network, read: Tensor, batch: Batch) -> bool:
+    """Whether the channels sum to a constant: another input moves their sum by nothing beside what it moves them."""
     if read.dtype not in (torch.float32, torch.float64) or read.shape[1] == 1:
         return False
     sums, sizes = read.sum(1), read.abs().sum(1)
     is_even = ((sums - sums.mean()).abs() <= CANCELLATION * sizes).all() and sizes.any() and sizes.isfinite().all()
     if not is_even:
         return False
-    readers = [Units(channel=channel) for channel in (None, mixed_channels)]
-    try:
-        with gradients_enabled():
-            summed, mixed = (_peak(gradients) for _, _, gradients in unit_gradients(network, [readers], sample))
-    except RuntimeError:  # no path to the inputs
-        return False
-    return mixed > 0 and summed <= ROUNDING * mixed
+    image = batch.image(read.ndim)
+    output = run(network, batch.sample().map(partial(_dimmed, image)))[0]
+    moved = apply_layout(network.layout, output, network.layers[0].name) - read
+    drift, change = float(moved.sum(1).abs().max()), float(moved.abs().sum(1).max())
+    noise = 8 * torch.finfo(read.dtype).eps * float(sizes.max())
+    return change > 100 * noise and drift <= max(ROUNDING * change, noise)
 
 
-def _peak(gradients: Sequence[Tensor | None]) -> float:
-    return max(float(gradient.abs().max()) for gradient in gradients if gradient is not None)
+def _dimmed(image: Tensor, item: Any) -> Any:
+    """An input darker in some places than in others, where it has the spatial axes of the measured one."""
+    if not _is_like(item, image) or not item.is_floating_point():
+        return item
+    waves = torch.arange(item[0].numel(), device=item.device).cos().to(item.dtype).view(item.shape[1:])
+    return item * (3 + waves) / 4

@@ -130,7 +130,9 @@ def test_layers_used_twice_or_blind_to_the_input_are_not_listed():
         def forward(self, x):
             return self.act(self.conv(self.act(x))) + self.bias(torch.ones_like(x))
 
-    assert theoretical_receptive_fields(Twice(), input_shape=(1, 32)).layers == ("conv", "")
+    table = theoretical_receptive_fields(Twice(), input_shape=(1, 32))
+    assert table.layers == ("conv", "")
+    assert [line.split()[0] for line in repr(table).splitlines()] == ["layer", "conv", "(network)"]
 
 
 def test_the_halo_of_what_sees_everything_is_unknown():

@@ -71,3 +71,28 @@ def test_calls_are_counted_for_each_forward_function_and_size():
         EffectiveReceptiveField(model, "conv").aggregate([torch.randn(1, 3, 24, 24)])
     with pytest.raises(ValueError, match="is called 2 times"):
         EffectiveReceptiveField(lambda images: model(model.conv(images)), model.conv).aggregate([IMAGES])
+
+
+class Recurrent(nn.Module):
+    """Sees all that was, and nothing of what is to come."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.state = nn.Conv1d(1, 8, 16, stride=16), nn.GRU(8, 8, batch_first=True)
+
+    def forward(self, sound):
+        return self.state(self.embed(sound).mT)[0].mT
+
+
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [(nn.Sequential(nn.Conv1d(1, 8, 4, stride=4), nn.GroupNorm(1, 8)), (1024,)), (Recurrent(), (528,))],
+    ids=["global", "causal"],
+)
+def test_setting_up_for_a_sound_takes_few_passes(model, size):
+    """Two passes look at the network, half a one at its axes, and six at its field; one measures it."""
+    sound, seen = torch.randn(1, 1, 1024), []
+    next(model.children()).register_forward_pre_hook(lambda _module, given: seen.append(given[0].numel()))
+    erf = EffectiveReceptiveField(model, "", layout=lambda output: output)
+    assert erf.aggregate([sound]).theoretical.size == size
+    assert sum(seen) <= 9.5 * sound.numel()

@@ -1,5 +1,6 @@
 """What users pass that is no batch of images: each gets one clear sentence with the way out, and that way works."""
 
+import copy
 import random
 
 import captum.attr
@@ -189,6 +190,12 @@ def test_stochastic_depth_before_the_layer_is_told_of(draw):
     EffectiveReceptiveField(Depth(draw), "last").aggregate([IMAGES], generator=torch.Generator().manual_seed(0))
 
 
+def test_attention_that_could_drop_out_but_does_not_draws_nothing():
+    block = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.3, batch_first=True).eval()
+    erf = EffectiveReceptiveField(block, "", layout="channels_last", input_layout="channels_last")
+    assert erf.aggregate([torch.randn(4, 12, 8)], channel="random").num_samples == 4
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.filterwarnings("ignore:NaN cannot tell", "ignore:The network draws")
 def test_a_layer_that_runs_now_and_then_never_fails_without_words(seed):
@@ -211,6 +218,29 @@ def test_no_refusal_of_ours_blames_the_network():
     refused(Twice(), "conv", IMAGES, ValueError, "called 2 times")
     refused(Twice(), "unused", IMAGES, RuntimeError, "never ran layer 'unused'")
     refused(Twice(), "conv", IMAGES.double(), RuntimeError, "inputs are torch.float64", call=0)
+
+
+class RunsACopy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Sequential(nn.Conv2d(3, 4, 3))
+
+    def forward(self, images):
+        return copy.deepcopy(self.model)(images)
+
+
+class NeverRuns(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Sequential(nn.Conv2d(3, 4, 3))
+
+
+def test_a_wrapper_that_does_not_run_its_network_is_told_from_it():
+    refused(RunsACopy(), "model.0", IMAGES, RuntimeError, "RunsACopy is a wrapper.* pass wrapper.model, and layers by")
+    with pytest.raises(NotImplementedError) as caught:
+        EffectiveReceptiveField(NeverRuns(), "model.0").aggregate([IMAGES])
+    assert "NeverRuns is a wrapper" in " ".join(caught.value.__notes__)
+    assert EffectiveReceptiveField(NeverRuns().model, "0").aggregate([IMAGES]).theoretical.size == (3, 3)
 
 
 def test_samples_are_one_by_one_without_vmap():

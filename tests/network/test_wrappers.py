@@ -145,6 +145,7 @@ class Checkpointed(nn.Module):
         return self.net[4:](checkpoint(self.net[3], features, use_reentrant=self.use_reentrant))
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.cpu.amp.autocast:FutureWarning")  # torch 2.4's own
 def test_checkpointing():
     assert_same_as_plain(Checkpointed(use_reentrant=False), "net.3")
     assert_same_as_plain(Checkpointed(use_reentrant=False), "net.0", "0")
@@ -247,6 +248,23 @@ def test_channels_that_sum_to_one_are_warned_of(last):
     erf = EffectiveReceptiveField(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), last), "1")
     with pytest.warns(UserWarning, match="channels of layer '1' sum to the same at every unit"):
         erf.aggregate([IMAGES])
+
+
+def test_a_gradient_that_cancels_to_zero_is_told_from_a_dead_unit():
+    """Two channels' shares are a sigmoid and one less it, of which the gradients cancel to the last bit."""
+
+    class Halves(nn.Module):
+        def forward(self, features):
+            share = features[:, :1].sigmoid()
+            return torch.cat([share, 1 - share], 1)
+
+    erf = EffectiveReceptiveField(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), Halves()).double(), "1")
+    with (
+        pytest.warns(UserWarning, match="sum to the same"),
+        pytest.raises(ValueError, match=r"channels of layer '1' sum to a constant.*all samples are dead.*\"random\""),
+    ):
+        erf.aggregate([IMAGES.double()])
+    assert erf.aggregate([IMAGES.double()], channel=0).values.any()
 
 
 def test_channels_with_a_sum_that_only_looks_even_are_not_warned_of():
