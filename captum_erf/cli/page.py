@@ -6,7 +6,7 @@ import argparse
 import os
 import signal
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from .. import visualization
 from ..attribution import EffectiveReceptiveField
@@ -64,7 +65,7 @@ def _workers(num_units: int) -> Iterator[Executor | None]:
 
 
 def sweep(
-    erf: EffectiveReceptiveField, batches: Collection[Any], shown: int, **keywords: Any
+    erf: EffectiveReceptiveField, batches: DataLoader[Any], shown: int, **keywords: Any
 ) -> tuple[list[ERFMap], list[ERFMap]]:
     """The maps of units over all batches, and over each of the first images alone."""
     watched = _Watched(batches, erf.accumulator(**keywords), shown)
@@ -75,7 +76,7 @@ def sweep(
 class _Watched:
     """Batches; while each group still holds one sample, the sums of the first groups are kept."""
 
-    batches: Collection[Any]
+    batches: DataLoader[Any]
     accumulator: ERFAccumulator
     shown: int
     alone: list[ERFMap] = field(default_factory=list)
@@ -89,9 +90,8 @@ class _Watched:
             yield batch
             if not self.alone and self.accumulator.num_samples >= self.shown:
                 with warnings.catch_warnings(action="ignore"):
-                    self.alone = [
-                        _first_groups(found, self.shown) for found in self.accumulator.compute(skip_dead=True)
-                    ]
+                    found = self.accumulator.compute(skip_dead=True)
+                self.alone = [_first_groups(one, self.shown) for one in found]
 
 
 def _first_groups(found: ERFMap, number: int) -> ERFMap:
@@ -102,7 +102,8 @@ def _first_groups(found: ERFMap, number: int) -> ERFMap:
 
 def batch_size(options: argparse.Namespace, samples: Samples) -> int:
     """No more samples than there are groups and images, so that the first batch has one in each group."""
-    return min(options.batch_size, GROUPS, samples.num_images if samples.num_images > 1 else GROUPS)
+    most = samples.num_images if samples.num_images > 1 else GROUPS
+    return min(int(options.batch_size), GROUPS, most)
 
 
 def num_shown(samples: Samples) -> int:

@@ -153,8 +153,9 @@ def _units_of(models: Mapping[str, Sequence[MeanMap]]) -> set[Any]:
 def _units(means: Sequence[MeanMap], singles: Sequence[MeanMap], executor: Executor | None) -> Iterator[Unit]:
     """The units with their summaries; a sweep leaves those out that none of its images activates."""
     alone = {(field.layer, field.position): field for field in singles}
-    dead = _nothing(singles[0].groups) if singles else None
-    own = [alone.get((mean.layer, mean.position), dead and replace(mean, groups=dead)) for mean in means]
+    nothing = _nothing(singles[0].groups) if singles else None
+    dead = [None if nothing is None else replace(mean, groups=nothing) for mean in means]
+    own = [alone.get((mean.layer, mean.position), other) for mean, other in zip(means, dead, strict=True)]
     told = (executor.map if executor else map)(describe, means, own)
     for mean, single, (row, words) in zip(means, own, told, strict=True):
         yield Unit(mean, single, row, words)
