@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
+
+import torch
 
 from ..images import NUM_SAMPLES, Crops
 from ..network.layouts import channels_last, tokens
 from . import comparison
-from .page import MOST_SAMPLES, name_of, num_apart
-from .plan import Case, Settings
+from .page import batch_size, name_of, num_shown
+from .plan import Case, Settings, image_format
 from .samples import Samples
 
 PLACES = {  # of what the code may name
     "captum_erf": ("EffectiveReceptiveField", "channels_last", "protocols", "tokens"),
-    "captum_erf.cli.page": ("each_alone", "pictures"),
+    "captum_erf.cli.page": ("pictures", "sweep"),
     "captum_erf.cli.samples": ("Arrays", "Noise", "loader", "numbers_of"),
     "captum_erf.cli.weights": ("read_weights",),
     "captum_erf.images": ("folder", "photograph"),
@@ -35,7 +38,7 @@ def show_code(
     options: argparse.Namespace, settings: Settings, cases: Sequence[Case], samples: Sequence[Samples]
 ) -> str:
     """A script that measures the cases, prints their reports and draws them."""
-    body = ["fields = []", *["units = {}"] * options.page]
+    body = ["fields = []", *["units, alone = {}, {}"] * options.page]
     for case, its in zip(cases, samples, strict=True):
         body += ["", *_measurement(options, settings, case, its)]
         if options.page:
@@ -44,7 +47,6 @@ def show_code(
     body += ["", "for field in fields:", f"    print({report}, end='\\n\\n')", f"figure = {_figure(cases)}"]
     body += [f"figure.savefig('{comparison.picture_name(len(cases))}.{ending}')" for ending in options.format]
     if options.page:
-        body.append("alone = {name: each_alone(own) for name, own in units.items()}")
         images = Name(f"pictures({_samples(options, samples[0])})")
         body.append(_call("write_page", "page.html", Name("units"), images, image_fields=Name("alone")))
     return "\n".join([*_imports("\n".join(body), cases), "", *body])
@@ -56,7 +58,7 @@ def _imports(body: str, cases: Sequence[Case]) -> Iterator[str]:
     yield from dict.fromkeys(case.found.code.imports for case in cases)
     yield ""
     for place, names in PLACES.items():
-        found = [name for name in names if any(f"{name}{end}" in body for end in "(.),")]
+        found = [name for name in names if re.search(rf"(?<![\w.]){name}[(.),]", body)]
         if found:
             yield f"from {place} import {', '.join(found)}"
 
@@ -69,8 +71,8 @@ def _measurement(options: argparse.Namespace, settings: Settings, case: Case, sa
     if case.file:
         layers = ", ".join(f"model.get_submodule({layer!r})" for layer in case.layers)
         yield f"read_weights(model, {str(case.file)!r}, [{layers}], {case.shape})"
-    if options.device:
-        yield f"model.to({options.device!r})"
+    device = next((tensor.device for tensor in case.found.model.parameters()), torch.device("cpu"))
+    yield f"model.to({str(device)!r}).to(memory_format={image_format(device)})"
     yield f"erf = {_call('EffectiveReceptiveField', Name('model'), case.layers, layout=read_by, call=options.call)}"
     yield f"samples = {_samples(options, samples)}"
     yield f"torch.manual_seed({options.seed})"
@@ -84,11 +86,11 @@ def _measurement(options: argparse.Namespace, settings: Settings, case: Case, sa
 
 
 def _units(options: argparse.Namespace, settings: Settings, case: Case, samples: Samples) -> Iterator[str]:
-    """The units of the page, over the first samples."""
-    batches = Name(f"loader(samples, {options.batch_size}, {num_apart(samples)})")
-    keywords = _keywords(settings, "grid") | {"get_groups": None, "groups": MOST_SAMPLES}
+    """The units of the page, over all samples and over the first images alone."""
+    batches = Name(f"loader(samples, {batch_size(options, samples)})")
+    swept = _call("sweep", Name("erf"), batches, num_shown(samples), **_keywords(settings, "grid"))
     yield f"torch.manual_seed({options.seed})"
-    yield f"units[{name_of(case)!r}] = {_call('erf.sweep', batches, **keywords)}"
+    yield f"units[{name_of(case)!r}], alone[{name_of(case)!r}] = {swept}"
 
 
 def _keywords(settings: Settings, positions: Any) -> dict[str, Any]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from .options import UsageError, read
 from .terminal import say, warnings_said, write_any_letter
@@ -28,10 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_any_letter()
     try:
         with warnings_said():
-            if "torch" not in sys.modules:
-                say("loading PyTorch")
-            from .run import run
-
+            run = _load()
             run(options)
     except UsageError as error:
         say(f"error: {error}")
@@ -44,3 +46,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say("interrupted" + (f"; --resume {options.resume} goes on" if options.resume else ""))
         return INTERRUPTED
     return DONE
+
+
+def _load() -> Callable[[argparse.Namespace], None]:
+    """What runs the command, and PyTorch with it, whose import may swallow an interrupt or take it for a fault."""
+    if "torch" in sys.modules or threading.current_thread() is not threading.main_thread():
+        from .run import run
+
+        return run
+    say("loading PyTorch")
+    before = signal.signal(signal.SIGINT, _leave)
+    try:
+        from .run import run
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return run
+
+
+def _leave(*_: Any) -> None:
+    """Ends the process on the spot: nothing has been measured or written."""
+    print("captum-erf: interrupted", file=sys.stderr, flush=True)
+    os._exit(INTERRUPTED)

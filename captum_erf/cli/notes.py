@@ -11,7 +11,7 @@ from ..result.statistics import Row
 from .layers import is_even
 from .measure import Measured
 from .plan import Settings
-from .terminal import wrapped
+from .terminal import in_options, wrapped
 
 TABLE_WORDS = (
     "TRF: theoretical receptive field, outside: its share outside the input; ERF: side of the smallest box that holds "
@@ -49,7 +49,7 @@ def notes(
         layers = {field.layer: report.notes(field, next(left)) for field in found.fields}
         lines = [*_notes_of(options, settings, found), *(f"{name}: {note}" for name in layers for note in layers[name])]
         paragraphs += [f"{whose}{line}" for line in lines]
-    return "\n".join(map(wrapped, dict.fromkeys(paragraphs)))
+    return "\n".join(wrapped(in_options(paragraph)) for paragraph in dict.fromkeys(paragraphs))
 
 
 def _error_words(measured: Sequence[Measured]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -12,6 +13,10 @@ from contextlib import contextmanager
 from typing import Any
 
 WIDEST = 120  # letters of a line of text
+ARGUMENT = re.compile(
+    r"""\b(?P<name>channel|layout|call|normalize|window)=(?:captum_erf\.)?(?P<quote>"?)(?!lambda)(?P<value>\w+)(?P=quote)"""
+)
+OPTIONS = {"normalize=True": "--normalize", "window=False": "--no-window", "channel=None": "no --channel"}
 
 
 def tell(text: str) -> None:
@@ -27,7 +32,19 @@ def say(message: str) -> None:
     """Prints a line about the run, above a progress bar if there is one."""
     from tqdm import tqdm
 
-    tqdm.write(f"captum-erf: {message}", file=sys.stderr)
+    tqdm.write(f"captum-erf: {in_options(message)}", file=sys.stderr)
+
+
+def in_options(message: str) -> str:
+    r"""
+    A message of the package, with the command's options in place of Python's arguments.
+
+    Examples::
+
+        >>> in_options('Pass channel="random", or normalize=True, or layout=captum_erf.channels_last, or call=0.')
+        'Pass --channel random, or --normalize, or --layout channels_last, or --call 0.'
+    """
+    return ARGUMENT.sub(lambda found: OPTIONS.get(found[0], f"--{found['name']} {found['value']}"), message)
 
 
 @contextmanager

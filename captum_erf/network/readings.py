@@ -75,7 +75,7 @@ class Settled:
             warnings.warn(
                 f"The channels of layer {name!r} sum to the same at every unit, as they do after a normalisation over "
                 "them or a softmax: the gradient of their sum is mostly rounding errors. Pass "
-                'channel="random", an index or a callable, or choose the layer before it.',
+                'channel="random" or an index, or choose the layer before it.',
                 stacklevel=3,
             )
 

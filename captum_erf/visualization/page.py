@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -16,10 +17,9 @@ from tqdm import tqdm
 from ..result.mean_map import MeanMap
 from ..result.report import table_cells
 from ..result.spreadsheet import spreadsheet
-from ..result.statistics import summary
 from ..result.sums import Groups
 from .atlas import EXPONENT, data_uri, finest_side
-from .page_data import SHARES, Model, Unit
+from .page_data import SHARES, Model, Unit, describe
 from .photographs import bare, levels, name_of
 
 Images = Sequence[Any] | Mapping[str, Any]
@@ -39,6 +39,7 @@ def write_page(
     image_fields: Fields | None = None,
     title: str = "Effective receptive fields",
     show_progress: bool = False,
+    executor: Executor | None = None,
 ) -> Path:
     r"""
     Writes a page to explore the fields of many units: one HTML file that loads nothing and needs no server.
@@ -61,6 +62,8 @@ def write_page(
             each image by itself.
         title (str): Heading of the page.
         show_progress (bool): Show a tqdm bar over the units, whose summaries take the time.
+        executor (concurrent.futures.Executor, optional): Where the summaries are computed, such as a
+            ``ProcessPoolExecutor()``.
 
     Returns:
         *Path* of the file.
@@ -86,7 +89,8 @@ def write_page(
     means, singles = _by_model(fields), _by_model(image_fields or {})
     _check(means, singles, len(photographs))
     with tqdm(total=sum(map(len, means.values())), desc="Page", unit="unit", disable=not show_progress) as bar:
-        models = [Model.of(name, _units(own, singles.get(name, ()), bar)) for name, own in means.items()]
+        found = {name: _units(own, singles.get(name, ()), executor) for name, own in means.items()}
+        models = [Model.of(name, _counted(units, bar)) for name, units in found.items()]
     is_alone = len(models) == 1
     data = {
         "title": title,
@@ -146,12 +150,20 @@ def _units_of(models: Mapping[str, Sequence[MeanMap]]) -> set[Any]:
     return {(name, field.layer, field.position) for name, fields in models.items() for field in fields}
 
 
-def _units(means: Sequence[MeanMap], singles: Sequence[MeanMap], bar: Any) -> Iterator[Unit]:
+def _units(means: Sequence[MeanMap], singles: Sequence[MeanMap], executor: Executor | None) -> Iterator[Unit]:
     """The units with their summaries; a sweep leaves those out that none of its images activates."""
     alone = {(field.layer, field.position): field for field in singles}
-    for mean in means:
-        dead = replace(mean, groups=_nothing(singles[0].groups)) if singles else None
-        yield Unit(mean, summary(mean), alone.get((mean.layer, mean.position), dead))
+    nothing = _nothing(singles[0].groups) if singles else None
+    dead = [None if nothing is None else replace(mean, groups=nothing) for mean in means]
+    own = [alone.get((mean.layer, mean.position), other) for mean, other in zip(means, dead, strict=True)]
+    told = (executor.map if executor else map)(describe, means, own)
+    for mean, single, (row, words) in zip(means, own, told, strict=True):
+        yield Unit(mean, single, row, words)
+
+
+def _counted(units: Iterator[Unit], bar: Any) -> Iterator[Unit]:
+    for unit in units:
+        yield unit
         bar.update()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..result.mean_map import MeanMap
 from ..result.report import CENTER_WORDS, channel_words, magnitude_words, table_cells
-from ..result.statistics import STATISTICS, Row
+from ..result.statistics import STATISTICS, Row, summary
 from ..summaries import RadiusMass, UndefinedStatistic
 from ..text import box_size, counted, number, place, times
 from .atlas import Atlas, atlas, extents, tile
@@ -24,45 +24,38 @@ SIZES = {"diameter_50": 0.5, "diameter_90": 0.9}  # that are told with each unit
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit's mean map, its summary, and, where there is one, the map whose groups are single images."""
+    """A unit's mean map, the map whose groups are single images if there is one, the summary, and what is told."""
 
     mean: MeanMap
+    single: MeanMap | None
     row: Row
-    single: MeanMap | None = None
+    told: dict[str, Any]
 
     @property
     def maps(self) -> Iterator[MeanMap]:
         """The mean map, then that of each image."""
-        yield self.mean
-        if self.single is not None:
-            yield from (_of_group(self.single, group) for group in range(len(self.single.groups.counts)))
+        return _maps(self.mean, self.single)
 
     @cached_property
     def extents(self) -> tuple[int, int]:
         """Height and width of the part of the input that the map fills."""
         return extents(self.mean.values)
 
-    @property
-    def cell(self) -> tuple[float, float]:
-        """The middle of the unit's grid cell in pixels."""
-        size, index, grid = self.mean.groups.size, self.mean.position or (0, 0), self.mean.grid or (1, 1)
-        y, x = ((u + 0.5) * length / g - 0.5 for u, length, g in zip(index, size, grid, strict=True))
-        return y, x
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything but the pictures."""
-        trf = self.mean.theoretical
-        own = [f"{statistic.words(self.row)} px" for statistic in STATISTICS if statistic.key in SIZES]
-        (_, boxes), *singles = map(_sizes, self.maps)
-        return {
-            "name": "the layer" if trf is None else f"{self.mean.position} of {times(trf.grid)}",
-            "index": self.mean.position or (0, 0),
-            "cell": self.cell,
-            "trf": None if trf is None or trf.is_global else [*(low - 0.5 for low in trf.lower), *trf.size],
-            "facts": _facts(self.mean),
-            "sizes": [own, *(words for words, _ in singles)],
-            "boxes": [boxes, *(its_boxes for _, its_boxes in singles)],
-        }
+def describe(mean: MeanMap, single: MeanMap | None) -> tuple[Row, dict[str, Any]]:
+    """The summary of a unit, and all that the page tells of it but pictures: what takes the time."""
+    row, trf = summary(mean), mean.theoretical
+    own = [f"{statistic.words(row)} px" for statistic in STATISTICS if statistic.key in SIZES]
+    (_, boxes), *singles = map(_sizes, _maps(mean, single))
+    return row, {
+        "name": "the layer" if trf is None else f"{mean.position} of {times(trf.grid)}",
+        "index": mean.position or (0, 0),
+        "cell": _cell(mean),
+        "trf": None if trf is None or trf.is_global else [*(low - 0.5 for low in trf.lower), *trf.size],
+        "facts": _facts(mean),
+        "sizes": [own, *(words for words, _ in singles)],
+        "boxes": [boxes, *(its_boxes for _, its_boxes in singles)],
+    }
 
 
 @dataclass(frozen=True)
@@ -88,7 +81,7 @@ class Layer:
             "central": self.central,
             "step": [length / units for length, units in zip(first.groups.size, grid, strict=True)],
             "cells": [*model, *table_cells([central.mean], [central.row])[1]],
-            "units": [unit.to_dict() for unit in self.units],
+            "units": [unit.told for unit in self.units],
         }
 
     def atlases(self, side: int, single_side: int) -> list[Atlas]:
@@ -149,6 +142,19 @@ def without_folders(name: str) -> str:
         ('nets.py:make', 'resnet50=best.pt')
     """
     return re.sub(r"[^\s=@:,]*[\\/]", "", name)
+
+
+def _maps(mean: MeanMap, single: MeanMap | None) -> Iterator[MeanMap]:
+    yield mean
+    if single is not None:
+        yield from (_of_group(single, group) for group in range(len(single.groups.counts)))
+
+
+def _cell(field: MeanMap) -> tuple[float, float]:
+    """The middle of the unit's grid cell in pixels."""
+    size, index, grid = field.groups.size, field.position or (0, 0), field.grid or (1, 1)
+    y, x = ((u + 0.5) * length / g - 0.5 for u, length, g in zip(index, size, grid, strict=True))
+    return y, x
 
 
 def _of_group(field: MeanMap, group: int) -> MeanMap:

@@ -109,7 +109,7 @@ def test_page_of_two_images_shows_each_once(tmp_path, pictures):
     arguments = ["cli_models:other", "--size", "16", "--data", str(pictures), "--num-samples", "6", "--page"]
     assert cli.main([*arguments, "--output", "out"]) == 0
     page = (tmp_path / "out/page.html").read_text(encoding="utf-8")
-    assert "mean of 2 samples" in page
+    assert "mean of 6 samples" in page
     assert str(pictures) not in page
 
 

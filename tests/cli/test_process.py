@@ -120,6 +120,13 @@ def test_ctrl_c_ends_the_command_in_one_line(moment, monkeypatch):
     assert "Traceback" not in said
 
 
+def test_warnings_name_the_options_of_the_command(capsys):
+    """Channels behind a layer norm sum to the same."""
+    assert cli.main(["cli_models:tokens", "--size", "16", "--layout", "tokens", "--layers", "4"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Pass --channel random or an index, or choose the layer before it." in said
+
+
 def test_warnings_have_lines_of_their_own(tmp_path):
     command = [sys.executable, "-m", "captum_erf", "cli_models:dead", "--size", "16", "--layers", "0", "1"]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -138,3 +138,37 @@ def test_page_and_extents(capsys):
         assert "other" in page.read()
     with open("out/summary.json") as stream:
         assert "page.html" in json.load(stream)["files"]
+
+
+def test_differences_are_left_out_where_samples_differ(capsys):
+    """The first convolution's map is the same for all samples, so that two in each group are enough."""
+    arguments = ["cli_models:net@0", "cli_models:other@2", "--size", "16", "--num-samples", "40", "--batch-size", "5"]
+    assert cli.main([*arguments, "--target-error", "0.0005", "--output", "out"]) == 0
+    printed = capsys.readouterr().out
+    assert [ERFMap.load(f"out/{name}.npz").num_samples for name in ("net-random-0", "other-random-2")] == [20, 40]
+    assert [row[-2:] for row in table(printed)[1:]] == [["-", "-"], ["-", "-"]]
+    assert "Δ is left out where a network stopped after another number of samples" in " ".join(printed.split())
+
+
+def test_extents_in_the_unit_of_the_spacing(capsys):
+    assert cli.main(["cli_models:other@0", *SMALL, "--spacing", "0.5mm"]) == 0
+    printed = capsys.readouterr().out
+    lines = [re.split(r"\s{2,}", line.strip()) for line in printed.splitlines()]
+    heads = next(line for line in lines if "[mm]" in " ".join(line))
+    cells = dict(zip(heads, lines[lines.index(heads) + 1], strict=True))
+    with open("out/summary.json") as stream:
+        (row,) = json.load(stream)["layers"]
+    assert cells["ERF 50 % [mm]"] == number(0.5 * row["diameter_50"], 0.5 * row["diameter_50_se"], 3)
+    lower, upper = row["extent_90"][0]
+    assert cells["90 % y [mm]"].startswith(f"{0.5 * lower:.3f} to {0.5 * upper:.3f}")
+    told = " ".join(printed.split())
+    assert "Lengths in pixels of 0.5 mm. " in told
+    assert "y, x: ends of the shortest interval with that share of the map, from the unit's own cell." in told
+
+
+def test_page_of_a_network_for_other_than_colour_images():
+    assert cli.main(["cli_models:other(3, 5)@0", "--page", *SMALL]) == 0
+    with open("out/page.html", encoding="utf-8") as page:
+        text = page.read()
+    assert "noise 3" in text
+    assert "mean of 4 samples" in text

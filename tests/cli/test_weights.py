@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from captum_erf.cli import options
 from captum_erf.cli.models import WeightsError
 from captum_erf.cli.weights import read_weights
 
@@ -169,3 +170,8 @@ def test_finding_out_what_matters_leaves_the_model_as_it_was(tmp_path):
     assert not any(weight.requires_grad for weight in model.parameters())
     assert all(weight.grad is None for weight in model.parameters())
     assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_random_and_default_may_be_said_in_other_words():
+    given = options.read(["resnet18", "--weights", "random,default"]).weights
+    assert given == options.read(["resnet18", "--weights", "none,DEFAULT"]).weights == [[None, "DEFAULT"]]
