@@ -147,7 +147,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
             batch = batch.read_by(network.input_layout)
         _warn_of_mixing(network)
         found: list[Any] = [None] * len(self._layers)
-        modules, _ = set_up(network, batch)
+        modules = list(set_up(network, batch)[0].modules)
         with gradients_enabled(), unchanged(modules, eval_mode=False, weights=False):
             settled = self._settled(network, reader, batch)
             for place, _, gradients in unit_gradients(settled, [[reader]] * len(self._layers), batch):

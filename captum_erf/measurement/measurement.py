@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ..network.batch import Batch, read_batch
-from ..network.guards import gradients_enabled, seeded, set_up, unchanged
+from ..network.guards import denormals_flushed, gradients_enabled, seeded, set_up, unchanged
 from ..network.network import Network
-from ..network.state import Values
+from ..network.state import Structure, Values
 from ..network.units import (
     Channel,
     NeuronSelector,
@@ -124,7 +124,14 @@ class Measurement:
         Of the weights only those are compared that were seen to change in a pass before. The values of all are given
         where the network has set itself up.
         """
-        modules, values = set_up(self.network, batch)
-        guarded = unchanged(modules, eval_mode=self.eval_mode, weights=False)
-        with gradients_enabled(), guarded, seeded(self.generator, batch.measured.device):
+        values: Values | None = None
+
+        def look() -> tuple[Structure, bool]:
+            nonlocal values
+            reach, values = set_up(self.network, batch)
+            return Structure(list(reach.modules)), reach.is_plain
+
+        known = self.memo.recall(("structure", self.eval_mode), look, lambda found: found[1] and found[0].holds)
+        guarded = unchanged(known[0].modules, eval_mode=self.eval_mode, weights=False, structure=known[0])
+        with gradients_enabled(), denormals_flushed(), guarded, seeded(self.generator, batch.measured.device):
             yield values

@@ -15,10 +15,15 @@ class Memo:
     def __init__(self) -> None:
         self._found: dict[Hashable, Any] = {}
 
-    def recall(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What was made for the key before, or is made now."""
-        if key not in self._found:
+    def __reduce__(self) -> tuple[type[Memo], tuple[()]]:
+        """A copy has found out nothing yet: it may be of another network."""
+        return Memo, ()
+
+    def recall(self, key: Hashable, make: Callable[[], T], holds: Callable[[T], bool] = lambda found: True) -> T:
+        """What was made for the key before, where it still holds, or is made now."""
+        if key not in self._found or not holds(self._found[key]):
             made = make()
+            self._found.pop(key, None)
             while len(self._found) >= LENGTH:
                 del self._found[next(iter(self._found))]
             self._found[key] = made

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
 
@@ -26,11 +27,24 @@ from .batch import Batch
 from .calls import counting
 from .layers import unwrap
 from .network import Network
-from .state import Structure, Values, all_tensors, restless_tensors
+from .reach import Reach
+from .state import Structure, Values, all_tensors, changed_weights
 
 _set_up: WeakSet[Module] = WeakSet()  # modules that have run here undisturbed
-_guarded: ContextVar[dict[Module, bool]] = ContextVar("_guarded")  # whether all their weights are compared
+_guards: ContextVar[Guards | None] = ContextVar("_guards", default=None)  # those around
 DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout)
+
+
+@dataclass(frozen=True)
+class Guards:
+    """Guards within each other: their modules, whether all weights of these are compared, the innermost's structure."""
+
+    compared: dict[Module, bool]
+    structure: Structure
+
+    def compare(self, modules: Sequence[Module]) -> bool:
+        """Whether all weights of the modules are compared."""
+        return all(map(self.compared.get, modules))
 
 
 @contextmanager
@@ -38,6 +52,22 @@ def gradients_enabled() -> Iterator[None]:
     """Gradients are recorded, whatever the caller has switched off around us."""
     with torch.inference_mode(False), torch.enable_grad():
         yield
+
+
+@contextmanager
+def denormals_flushed() -> Iterator[None]:
+    """
+    Numbers too small for a float's full precision count as zero, in this thread and on the CPU.
+
+    Gradients fade out into them, as those of a ConvNeXt that is not trained, and computing with them takes up to a
+    hundred times as long. They are 1e-37 at most.
+    """
+    was_on = sys.float_info.min / 2 == 0.0
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(was_on)
 
 
 @contextmanager
@@ -52,30 +82,38 @@ def eager() -> Iterator[None]:
 
 @contextmanager
 def unchanged(
-    modules: Sequence[Module], *, eval_mode: bool, weights: bool = True, values: Values | None = None
+    modules: Sequence[Module],
+    *,
+    eval_mode: bool,
+    weights: bool = True,
+    values: Values | None = None,
+    structure: Structure | None = None,
 ) -> Iterator[None]:
     """
-    Gives every module all that it holds back, and tensors their values.
+    Gives every module back all that it holds, and tensors their values.
 
     Flags are set one by one: ``Module.eval`` may be overridden to do more than that. Without ``weights``, and where a
     guard around this one compares them all, only those are compared that were seen to change in a pass before, or that
-    a network in training mode may write to. ``values`` are all that there are, where they are known.
+    a network in training mode may write to. ``values`` are all that there are, and ``structure`` that of the modules,
+    where they are known.
     """
-    structure = Structure(modules)
+    around = _guards.get()
+    structure = structure or structure_of(modules)
     flags = [module for module in modules if module.training] if eval_mode else []
     try:
         for module in flags:
             module.training = False
-        around = _guarded.get({})
-        wanted = weights and not all(around.get(module) for module in modules)
+        wanted = weights and not (around and around.compare(modules))
         all_of_them = wanted or any(module.training for module in modules)
         if values is None or not all_of_them:
-            values = Values(all_tensors(modules) if all_of_them else restless_tensors(modules))
-        token = _guarded.set(around | {module: all_of_them or around.get(module, False) for module in modules})
+            values = Values(all_tensors(modules) if all_of_them else restless_tensors(structure))
+        compared = around.compared if around else {}
+        compared = compared | {module: all_of_them or compared.get(module, False) for module in modules}
+        token = _guards.set(Guards(compared, structure))
         try:
             yield
         finally:
-            _guarded.reset(token)
+            _guards.reset(token)
             values.restore()
             values.forget()
     finally:
@@ -86,9 +124,21 @@ def unchanged(
 
 def guarded_modules(network: Network) -> Sequence[Module]:
     """The network's modules; where a guard is around, those that it has found, as no others stay."""
-    guarded = _guarded.get({})
+    around = _guards.get()
     shown = {network.forward_func, *(layer.module for layer in network.layers)}
-    return list(guarded) if shown <= guarded.keys() else network.modules
+    return list(around.compared) if around and shown <= around.compared.keys() else network.modules
+
+
+def structure_of(modules: Sequence[Module]) -> Structure:
+    """What modules hold; a guard around them knows where to look."""
+    around = _guards.get()
+    is_known = around is not None and around.structure.modules == modules
+    return around.structure.again() if around and is_known else Structure(modules)
+
+
+def restless_tensors(structure: Structure) -> list[Tensor]:
+    """What passes are likely to write to."""
+    return changed_weights(structure.modules) + structure.restless
 
 
 @contextmanager
@@ -98,8 +148,8 @@ def one_pass(modules: Sequence[Module]) -> Iterator[None]:
 
     Values come back as well, but not those that a backward pass may still need.
     """
-    structure = Structure(modules)
-    values = Values(() if torch.is_grad_enabled() else restless_tensors(modules))
+    structure = structure_of(modules)
+    values = Values(() if torch.is_grad_enabled() else restless_tensors(structure))
     try:
         yield
     finally:
@@ -123,7 +173,7 @@ def aside(network: Network, batch: Batch) -> Iterator[None]:
         >>> network.forward_func.training
         True
     """
-    with unchanged(set_up(network, batch)[0], eval_mode=True), quiet(batch.measured.device):
+    with unchanged(list(set_up(network, batch)[0].modules), eval_mode=True), quiet(batch.measured.device):
         yield
 
 
@@ -192,13 +242,13 @@ def seeded(generator: torch.Generator | None, device: torch.device) -> Iterator[
         yield
 
 
-def set_up(network: Network, batch: Batch) -> tuple[list[Module], Values | None]:
+def set_up(network: Network, batch: Batch) -> tuple[Reach, Values | None]:
     """
     Lets a network that was never run here set itself up: one undisturbed pass over one sample, before anything is
     remembered of it. The calls of its layers are counted on the way (see :mod:`captum_erf.network.calls`).
 
     Where the pass adds children, weights, buffers or hooks, all that it has set up stays. Else, and where it fails,
-    all goes; the passes that follow put back what each of them sets up. Returns the network's modules from then on, and
+    all goes; the passes that follow put back what each of them sets up. Returns the network's reach from then on, and
     the values of all that they hold where these had to be remembered anyway.
 
     Examples::
@@ -210,15 +260,16 @@ def set_up(network: Network, batch: Batch) -> tuple[list[Module], Values | None]
         ...             self.norm = nn.Identity()
         ...         return self.norm(x)
         >>> model = Lazy()
-        >>> modules, _ = set_up(Network.of(model, [""]), Batch((torch.ones(1, 1, 4),)))
+        >>> reach, _ = set_up(Network.of(model, [""]), Batch((torch.ones(1, 1, 4),)))
         >>> model
         Lazy(
           (norm): Identity()
         )
     """
-    modules = network.modules
+    reach = network.reach
+    modules = list(reach.modules)
     if all(module in _set_up for module in modules):
-        return modules, None
+        return reach, None
     flags = [module for module in modules if module.training]
     structure, values = Structure(modules), Values(all_tensors(modules))
     has_grown = False
@@ -236,9 +287,9 @@ def set_up(network: Network, batch: Batch) -> tuple[list[Module], Values | None]
         if not has_grown:
             structure.restore()
             values.restore()
-    modules = network.modules
-    _set_up.update(modules)
-    return modules, None if has_grown else values
+    reach = network.reach
+    _set_up.update(reach.modules)
+    return reach, None if has_grown else values
 
 
 def _finite(item: Any) -> Any:

@@ -14,7 +14,7 @@ from torch.nn.parallel import DataParallel
 
 from .layers import ForwardFunc, Layer, find_layers, unwrap
 from .layouts import Layout, as_layout
-from .reach import OWN, reachable
+from .reach import OWN, Reach, explore
 from .rearrangements import InputLayout
 
 PLAIN = (int, float, str, NoneType)
@@ -64,7 +64,12 @@ class Network:
     @property
     def modules(self) -> list[Module]:
         """Every module that a forward pass can touch, as far as the forward function shows them."""
-        return reachable([self.forward_func, *(layer.module for layer in self.layers)])
+        return list(self.reach.modules)
+
+    @property
+    def reach(self) -> Reach:
+        """What the forward function and the layers show."""
+        return explore([self.forward_func, *(layer.module for layer in self.layers)])
 
     @property
     def device(self) -> torch.device | None:

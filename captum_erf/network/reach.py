@@ -9,11 +9,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from itertools import islice
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from torch import Tensor
+from torch.jit import ScriptModule
 from torch.nn import Module
 
 DEPTH = 4  # of containers, functions and objects within each other
@@ -27,28 +29,49 @@ OWN = frozenset(vars(Module()))  # what every module holds
 
 def reachable(things: Iterable[Any]) -> list[Module]:
     """Every module that the things show, each once."""
-    found: dict[Module, None] = {}
-    seen: set[int] = set()
+    return list(explore(things).modules)
+
+
+@dataclass
+class Reach:
+    """
+    What things show.
+
+    Attributes:
+        modules (dict[Module, None]): In the order in which they were found.
+        is_plain (bool): Whether only modules and containers that can be seen to change lead to them.
+    """
+
+    modules: dict[Module, None] = field(default_factory=dict)
+    is_plain: bool = True
+    seen: set[int] = field(default_factory=set)
+
+    def collect(self, thing: Any, depth: int) -> None:
+        """Adds what a thing shows."""
+        if isinstance(thing, Module):
+            if thing not in self.modules:
+                self.modules[thing] = None
+                self.is_plain &= not isinstance(thing, ScriptModule)
+                for child in thing._modules.values():
+                    if child is not None:
+                        self.collect(child, DEPTH)
+                for value in _kept(thing):
+                    self.collect(value, DEPTH - 1)
+        elif depth > 0 and id(thing) not in self.seen:
+            self.seen.add(id(thing))
+            self.is_plain &= isinstance(thing, (list, dict, set)) and len(thing) <= LENGTH
+            for value in islice(_shown(thing), LENGTH):
+                if not isinstance(value, OPAQUE):
+                    self.collect(value, depth - 1)
+
+
+def explore(things: Iterable[Any]) -> Reach:
+    """Looks at all that things show."""
+    found = Reach()
     for thing in things:
         if not isinstance(thing, OPAQUE):
-            _collect(thing, found, seen, DEPTH)
-    return list(found)
-
-
-def _collect(thing: Any, found: dict[Module, None], seen: set[int], depth: int) -> None:
-    if isinstance(thing, Module):
-        if thing not in found:
-            found[thing] = None
-            for child in thing._modules.values():
-                if child is not None:
-                    _collect(child, found, seen, DEPTH)
-            for value in _kept(thing):
-                _collect(value, found, seen, DEPTH - 1)
-    elif depth > 0 and id(thing) not in seen:
-        seen.add(id(thing))
-        for value in islice(_shown(thing), LENGTH):
-            if not isinstance(value, OPAQUE):
-                _collect(value, found, seen, depth - 1)
+            found.collect(thing, DEPTH)
+    return found
 
 
 def _kept(module: Module) -> list[Any]:

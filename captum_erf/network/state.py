@@ -6,9 +6,11 @@ What they hold by reference is compared by identity, tensors by value: versions 
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import chain, islice
 from typing import Any
 
@@ -45,27 +47,67 @@ class Structure:
     """
 
     def __init__(self, modules: Sequence[Module]) -> None:
+        self.modules = list(modules)
         # A scripted module keeps its attributes elsewhere.
         self._holders = [vars(module) for module in modules if not isinstance(module, torch.jit.ScriptModule)]
         self._weights = list(parameters(modules))
-        self._needs = [weight.requires_grad for weight in self._weights]
-        self._held: list[Any] = []
-        self._empty: list[Any] = []
+        held: list[Any] = []
+        empty: list[Any] = []
         level: list[Any] = self._holders
         seen = set(map(id, level))
         for _ in range(DEPTH + 1):
-            self._held += level
+            held += level
             containers = [item for item in chain.from_iterable(map(_inside, level)) if isinstance(item, CONTAINERS)]
-            self._empty += [held for held in containers if not held]
-            level = list({id(held): held for held in containers if held and id(held) not in seen}.values())
+            empty += [found for found in containers if not found]
+            level = list({id(found): found for found in containers if found and id(found) not in seen}.values())
             seen.update(map(id, level))
-        self._dicts = [held for held in self._held if isinstance(held, dict)]
-        self._lengths, self._items = list(map(len, self._held)), list(self._all_items())  # flat, as they are many
+        self._remember(held, empty)
+
+    def _remember(self, held: list[Any], empty: list[Any]) -> None:
+        """Lists what stands in the containers, flat, as they are many."""
+        self._held, self._empty = held, empty
+        self._dicts = [found for found in held if isinstance(found, dict)]
+        self._needs = [weight.requires_grad for weight in self._weights]
+        self._lengths, self._keys, self._items = list(map(len, held)), self._all_keys(), list(self._all_items())
+
+    def _all_keys(self) -> list[Any]:
+        return list(chain.from_iterable(self._dicts))
 
     def _all_items(self) -> Iterator[Any]:
-        """What all containers hold now: keys and entries, then the values of dicts."""
+        """The values of dicts, then what other containers hold."""
         values = map(operator.methodcaller("values"), self._dicts)
-        return chain(chain.from_iterable(self._held), chain.from_iterable(values))
+        others = (held for held in self._held if not isinstance(held, dict))
+        return chain(chain.from_iterable(values), chain.from_iterable(others))
+
+    def again(self) -> Structure:
+        """What the same containers hold by now, those that were empty included."""
+        twin = copy.copy(self)
+        vars(twin).pop("restless", None)
+        filled = list(filter(None, self._empty))
+        twin._remember(self._held + filled, [held for held in self._empty if not held] if filled else self._empty)
+        return twin
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything is in its place."""
+        return (
+            self._has_same_items
+            and not any(self._empty)
+            and [weight.requires_grad for weight in self._weights] == self._needs
+        )
+
+    @property
+    def _has_same_items(self) -> bool:
+        return (
+            list(map(len, self._held)) == self._lengths
+            and self._all_keys() == self._keys
+            and all(map(operator.is_, self._all_items(), self._items))
+        )
+
+    @cached_property
+    def restless(self) -> list[Tensor]:
+        """Buffers and plain tensors that a pass is likely to write to."""
+        return [tensor for module in self.modules if not _only_reads(module) for tensor in _tensors(_others(module))]
 
     def has_grown(self) -> bool:
         """Whether modules have been given other children, weights, buffers or hooks than they had."""
@@ -75,13 +117,16 @@ class Structure:
 
     def restore(self) -> None:
         """Puts everything back in its place."""
-        if list(map(len, self._held)) != self._lengths or not all(map(operator.is_, self._all_items(), self._items)):
-            items = iter(self._items)
-            contents = [list(islice(items, length)) for length in self._lengths]
-            for held, kept in zip(self._held, contents, strict=True):
-                known = dict(zip(kept, items, strict=False)) if isinstance(held, dict) else kept
-                if not _same_items(held, known):
-                    _refill(held, known)
+        if not self._has_same_items:
+            keys, items = iter(self._keys), iter(self._items)
+            ordered = sorted(
+                zip(self._held, self._lengths, strict=True), key=lambda pair: not isinstance(pair[0], dict)
+            )
+            for held, length in ordered:
+                contents = list(islice(items, length))
+                kept = dict(zip(islice(keys, length), contents, strict=True)) if isinstance(held, dict) else contents
+                if not _same_items(held, kept):
+                    _refill(held, kept)
         for weight, needed in zip(self._weights, self._needs, strict=True):
             if weight.requires_grad != needed:
                 weight.requires_grad_(needed)
@@ -174,13 +219,9 @@ def all_tensors(modules: Iterable[Module]) -> Iterator[Tensor]:
         yield from _tensors(chain(module._parameters.values(), _others(module)))
 
 
-def restless_tensors(modules: Iterable[Module]) -> Iterator[Tensor]:
-    """Those that passes are likely to write to: buffers, plain tensors, and weights that a pass has changed before."""
-    for module in modules:
-        if _written:
-            yield from (weight for weight in parameters([module]) if weight in _written)
-        if not _only_reads(module):
-            yield from _tensors(_others(module))
+def changed_weights(modules: Iterable[Module]) -> list[Tensor]:
+    """Weights that a pass has changed before."""
+    return [weight for weight in parameters(modules) if weight in _written] if _written else []
 
 
 def _others(module: Module) -> Iterator[Any]:

@@ -21,13 +21,14 @@ class Family:
     """A profile: from rho^2 and a shape number to its value and its slopes along both (None: not fitted).
 
     ``scale`` is about its width over that of the Gaussian that fits it best, ``tolerance`` the share of the
-    residual sum of squares that the last step may still gain.
+    residual sum of squares that the last step may still gain, ``reach`` the rho beyond which it is below 1e-17.
     """
 
     name: str
     profile: Profile
     scale: float = 1.0
     tolerance: float = 1e-8
+    reach: float = np.inf
 
 
 def _gaussian(rho2: FloatArray, _: float) -> tuple[FloatArray, FloatArray, None]:
@@ -65,8 +66,8 @@ def beta_of(log_beta: float) -> float:
     return float(np.exp(np.clip(log_beta, *np.log(BETAS))))
 
 
-GAUSSIAN = Family("gaussian", _gaussian)
-LAPLACE = Family("laplace", _laplace, 0.7)
+GAUSSIAN = Family("gaussian", _gaussian, reach=9.0)
+LAPLACE = Family("laplace", _laplace, 0.7, reach=40.0)
 LORENTZIAN = Family("lorentzian", _lorentzian, 0.8)
 DISC = Family("uniform disc", _disc, 2.0, 1e-5)
 GENERALISED = Family("generalised gaussian", _generalised)

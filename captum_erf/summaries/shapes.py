@@ -9,7 +9,7 @@ the iteration runs over the ellipse alone (variable projection: Golub and Pereyr
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, reduce
+from functools import cached_property, lru_cache, reduce
 from itertools import combinations, product
 
 import numpy as np
@@ -125,6 +125,12 @@ class _Level:
     mean: float
     height: float
 
+    @cached_property
+    def products(self) -> FloatArray:
+        """Sums over pixels of the products of all pairs of 1 and the values."""
+        total = self.values.sum()
+        return np.array([[self.values.size, total], [total, np.square(self.values).sum()]])
+
 
 def _levels(values: ArrayLike) -> list[_Level]:
     """The map itself, then its means over blocks of twice the side, down to fewer than 8 along each axis."""
@@ -220,17 +226,27 @@ class _Problem:
     def products(self, params: FloatArray) -> FloatArray:
         """Sums over pixels of the products of all pairs of: 1, the profile, the map, the profile's slopes."""
         level, factor = self.level, self.factor(params)
-        first, *others = offsets(level.values.shape, params[: level.values.ndim], level.block)
-        rows = max(1, SLAB * len(first) // level.values.size)
+        lines = [line.ravel() for line in offsets(level.values.shape, params[: level.values.ndim], level.block)]
+        near = self._near(lines, factor)
+        seen = level.values[near]
+        first, *others = np.ix_(*(line[part] for line, part in zip(lines, near, strict=True)))
+        rows = max(1, SLAB * len(first) // max(1, seen.size))
         gram = np.zeros((len(params) + 3, len(params) + 3))
         for row in range(0, len(first), rows):
-            values = level.values[row : row + rows]
+            values = seen[row : row + rows]
             table = np.empty((len(gram), *values.shape))
             table[0], table[2] = 1.0, values
             self._fill(table, [first[row : row + rows], *others], factor, params)
             flat = table.reshape(len(table), -1)
             gram += flat @ flat.T
+        gram[:3:2, :3:2] = level.products
         return gram
+
+    def _near(self, lines: list[FloatArray], factor: FloatArray) -> Part:
+        """The pixels around which there are only zeros of the profile, by their distances along each axis."""
+        deviations = np.linalg.norm(np.linalg.inv(factor), axis=0)
+        reaches = zip(lines, self.family.reach * deviations, strict=True)
+        return tuple(slice(*np.searchsorted(line, [-reach, reach]).tolist()) for line, reach in reaches)
 
     def _fill(self, table: FloatArray, distances: list[FloatArray], factor: FloatArray, params: FloatArray) -> None:
         """Writes the profile into row 1 and its slopes by the parameters into rows 3 onwards."""

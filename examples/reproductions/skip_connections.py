@@ -6,7 +6,7 @@ sum is that of its paths, and the shorter paths see less. The paper does not qua
 
 Networks: chains of 3 x 3 convolutions as in shapes.py (8 channels, random normal weights of variance 2 / fan-in),
 plain, ``conv(relu(x))`` for every layer after the first, and with a skip connection around every such layer, ``x +
-conv(relu(x))``. Both have the same weights, theoretical field and number of layers. Means are over 100 draws
+conv(relu(x))``. Both have the same weights, theoretical field and number of layers. Means are over 50 draws
 (--quick: 10) of weights and normal random inputs.
 
 Published: smaller, without a number. Theory for it: branch and skip carry equal variance, so that the number of
@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from captum_erf import ERFMap
 
 options = arguments(__doc__, "skip_connections")
-DRAWS, DEPTHS = (10, (5, 10)) if options.quick else (100, (5, 7, 10, 14, 20))
+DRAWS, DEPTHS = (10, (5, 10)) if options.quick else (50, (5, 10, 20))
 WIDTH = 8
 
 

@@ -190,6 +190,12 @@ def test_stochastic_depth_before_the_layer_is_told_of(draw):
     EffectiveReceptiveField(Depth(draw), "last").aggregate([IMAGES], generator=torch.Generator().manual_seed(0))
 
 
+def test_attention_that_could_drop_out_but_does_not_draws_nothing():
+    block = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.3, batch_first=True).eval()
+    erf = EffectiveReceptiveField(block, "", layout="channels_last", input_layout="channels_last")
+    assert erf.aggregate([torch.randn(4, 12, 8)], channel="random").num_samples == 4
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.filterwarnings("ignore:NaN cannot tell", "ignore:The network draws")
 def test_a_layer_that_runs_now_and_then_never_fails_without_words(seed):
