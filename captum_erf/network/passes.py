@@ -205,9 +205,11 @@ def _reason(batch: Batch, modules: Sequence[Module]) -> str:
 
 
 def _copy(item: Any, image_format: torch.memory_format) -> Any:
+    """A copy; images of one pixel's width, of which torch 2.4's convolutions may die in channels-last, as they are."""
     if not isinstance(item, Tensor):
         return item
-    return item.clone(memory_format=image_format if item.ndim == 4 else torch.preserve_format)
+    is_image = item.ndim == 4 and min(item.shape[2:]) > 1
+    return item.clone(memory_format=image_format if is_image else torch.preserve_format)
 
 
 def _clone(item: Any) -> Any:
