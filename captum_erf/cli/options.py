@@ -192,7 +192,12 @@ def _add_results(group: argparse._ArgumentGroup) -> None:
         help=f"of the picture: {', '.join(texts.FORMATS)}; default: png",
     )
     add("--spacing", type=texts.spacing, metavar="LENGTH", help="of a pixel, such as 0.5mm or 3,0.7,0.7mm")
-    add("--page", action="store_true", help="write a page, page.html, to explore the maps in a browser as well")
+    add(
+        "--page",
+        action="store_true",
+        help="write a page, page.html, to explore in a browser the maps of units all over the layers; of a ResNet-50 "
+        "it takes about five minutes on two cores, with fewer samples less",
+    )
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -162,7 +162,7 @@ def test_extents_in_the_unit_of_the_spacing(capsys):
     lower, upper = row["extent_90"][0]
     assert cells["90 % y [mm]"].startswith(f"{0.5 * lower:.3f} to {0.5 * upper:.3f}")
     told = " ".join(printed.split())
-    assert "Lengths in pixels of 0.5 mm. " in told
+    assert "Lengths in pixels of 0.5mm." in told
     assert "y, x: ends of the shortest interval with that share of the map, from the unit's own cell." in told
 
 
