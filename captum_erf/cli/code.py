@@ -72,7 +72,7 @@ def _measurement(options: argparse.Namespace, settings: Settings, case: Case, sa
         layers = ", ".join(f"model.get_submodule({layer!r})" for layer in case.layers)
         yield f"read_weights(model, {str(case.file)!r}, [{layers}], {case.shape})"
     device = next((tensor.device for tensor in case.found.model.parameters()), torch.device("cpu"))
-    yield f"model.to({str(device)!r}).to(memory_format={image_format(device)})"
+    yield f"model.to({str(device)!r}).to(memory_format={image_format(case.found.model, device)})"
     yield f"erf = {_call('EffectiveReceptiveField', Name('model'), case.layers, layout=read_by, call=options.call)}"
     yield f"samples = {_samples(options, samples)}"
     yield f"torch.manual_seed({options.seed})"

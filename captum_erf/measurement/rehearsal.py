@@ -9,6 +9,7 @@ cross neither as NaN nor as a gradient: they show in the unit's values, which ar
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -29,7 +30,7 @@ from ..result.sums import finite_samples
 from .measurement import Measurement
 from .routes import PyramidWindow, Route, Unit, WholeInput, sample_maps_of
 from .sample_maps import SampleMaps, sample_maps
-from .sharing import MANY, PLANNING, WITNESSES, Costs, alone, pays
+from .sharing import MANY, PLANNING, WITNESSES, Costs, alone, is_worth_a_window, pays
 from .sight import sees_its_field
 
 TOLERANCE = {torch.float64: 1e-12}  # of the largest value, by which parts and whole may differ
@@ -83,7 +84,8 @@ class Rehearsal:
 
     def routes(self, units: Sequence[Unit], verdicts: dict[Unit, Verdict], witnesses: Batch) -> tuple[Route, ...]:
         """The routes of units; what is found out of them is added to the verdicts."""
-        likely = {unit: self._likely_window(unit, verdicts.get(unit), witnesses) for unit in units}
+        beside = Counter(unit.place for unit in units)
+        likely = {unit: self._likely_window(unit, verdicts.get(unit), witnesses, beside[unit.place]) for unit in units}
         open_units = [unit for unit in likely if unit not in verdicts or self._is_open(verdicts[unit])]
         fresh: dict[Unit, Verdict] = {}
         with torch.backends.cudnn.flags(enabled=False):  # whose TF32 differs by more than the tolerance
@@ -153,8 +155,8 @@ class Rehearsal:
         share = verdict.costs.share if verdict.costs else 0.0
         return pays(share, self.expected)
 
-    def _likely_window(self, unit: Unit, verdict: Verdict | None, batch: Batch) -> Window | str:
-        """The window that a unit has, or may have; else why it has none."""
+    def _likely_window(self, unit: Unit, verdict: Verdict | None, batch: Batch, units: int) -> Window | str:
+        """The window that one of so many units of a layer has, or may have; else why it has none."""
         if verdict is not None:
             route = verdict.route
             return route.window if isinstance(route, PyramidWindow) and not route.reason else route.reason
@@ -162,7 +164,14 @@ class Rehearsal:
             return "the network takes several inputs"
         if batch.has_arguments_by_sample:
             return "the network takes additional arguments that hold one entry for each sample"
-        return "the layer has no grid" if unit.theoretical is None else find_window(unit.theoretical)
+        if unit.theoretical is None:
+            return "the layer has no grid"
+        window = find_window(unit.theoretical)
+        if isinstance(window, Window) and not is_worth_a_window(
+            math.prod(window.region.shape) / math.prod(batch.size), units
+        ):
+            return "the layer's other units share the pass"
+        return window
 
     def _network(self, unit: Unit) -> Network:
         return self.measurement.network.only([unit.place])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 MANY = 256  # samples that are expected where nobody knows
 PLANNING = 1.5  # samples without crops that proving a pyramid takes
+WINDOW = 0.8  # of a unit's work in a pass that its layer's units share, which a window of its own may take
 WITNESSES = 5.0  # samples over the whole input with which its values are compared, at the start and later
 
 
@@ -39,6 +40,18 @@ def pays(cropped_share: float, expected: int, planning: float = PLANNING) -> boo
         (True, False, True)
     """
     return (1 - cropped_share) * expected > planning
+
+
+def is_worth_a_window(share: float, units: int) -> bool:
+    """
+    Whether one of so many units of a layer runs on a share of the input, rather than on the whole with the others.
+
+    Examples::
+
+        >>> is_worth_a_window(0.95, 1), is_worth_a_window(0.5, 49), is_worth_a_window(0.2, 49)
+        (True, False, True)
+    """
+    return units == 1 or 2 * share < WINDOW * (1 + 1 / units)
 
 
 def alone(costs: Sequence[Costs], expected: int) -> list[bool]:

@@ -43,7 +43,7 @@ def kept(convnet):
             tracemalloc.stop()
         assert hooks(convnet) == before
         assert live_tensors() <= tensors, "fewer are left where an earlier test's have gone meanwhile"
-        assert grown < 20 * times + 100_000  # torch keeps some 70 kB of small objects for its modes
+        assert grown < 20 * times + 200_000  # torch keeps some 140 kB of small objects for its modes
 
     return check
 
