@@ -196,7 +196,7 @@ def _add_results(group: argparse._ArgumentGroup) -> None:
         "--page",
         action="store_true",
         help="write a page, page.html, to explore in a browser the maps of units all over the layers; of a ResNet-50 "
-        "it takes about five minutes on two cores, with fewer samples less",
+        "it takes about four minutes on two cores, with fewer samples less",
     )
 
 
