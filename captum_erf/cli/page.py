@@ -23,12 +23,13 @@ from ..attribution import EffectiveReceptiveField
 from ..erfmap import ERFMap
 from ..measurement.accumulator import ERFAccumulator
 from ..measurement.loop import run_through
+from ..measurement.measurement import Measurement
+from ..measurement.states import BY_GROUP
 from .measure import Measured
 from .plan import Case, Settings
 from .samples import COLOURS, Samples, loader, numbers_of
 
 SHOWN = 3  # images that lie beneath, each also with the map of its own
-GROUPS = 10  # of samples, the default of a sweep
 MANY = 128  # units from which on their summaries are worth processes of their own
 
 
@@ -95,15 +96,14 @@ class _Watched:
 
 
 def _first_groups(found: ERFMap, number: int) -> ERFMap:
-    names = ("sums", "counts", "dead", "squares", "prints")
-    first = {name: getattr(found.groups, name)[:number].copy() for name in names}
+    first = {name: getattr(found.groups, name)[:number].copy() for name in ("sums", *BY_GROUP)}
     return replace(found, groups=replace(found.groups, **first))
 
 
 def batch_size(options: argparse.Namespace, samples: Samples) -> int:
     """No more samples than there are groups and images, so that the first batch has one in each group."""
-    most = samples.num_images if samples.num_images > 1 else GROUPS
-    return min(int(options.batch_size), GROUPS, most)
+    most = samples.num_images if samples.num_images > 1 else Measurement.groups
+    return min(int(options.batch_size), Measurement.groups, most)
 
 
 def num_shown(samples: Samples) -> int:
