@@ -3,24 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from gated import IMAGES
 from numpy.testing import assert_allclose
 from torch import nn
 
 from captum_erf import EffectiveReceptiveField
-
-IMAGES = torch.randn(10, 3, 20, 20, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture
-def erf(convnet):
-    return EffectiveReceptiveField(convnet, "4")
-
-
-@pytest.fixture
-def sample_maps(erf):
-    """The definition: |dy/dx| of the centre unit, summed over input channels, for each sample by itself."""
-    return torch.stack([erf.attribute(image[None]).sum(1)[0] for image in IMAGES]).double().numpy()
-
 
 MAGNITUDES = {
     "abs": lambda g: g.abs().sum(1),
