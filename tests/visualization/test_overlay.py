@@ -5,6 +5,7 @@ import pytest
 import torch
 from maps import gaussian_map, make_field, maps_of, round_field
 from matplotlib.figure import Figure
+from PIL import Image
 
 from captum_erf.visualization import overlay, plot, plot_layers, plot_models
 
@@ -80,3 +81,11 @@ SOLID = make_field(gaussian_map((9, 9, 9), (4, 4, 4), np.eye(3) * 4), (1, 1, 1),
 def test_a_photograph_that_does_not_fit_is_refused(field, image, words):
     with pytest.raises(ValueError, match=words):
         overlay(field, image)
+
+
+def test_a_file_of_sixteen_bits_is_as_bright_as_its_eight_bit_version(tmp_path):
+    grey = np.linspace(0, 255, 64 * 64).reshape(64, 64)
+    Image.fromarray(grey.astype(np.uint8)).save(tmp_path / "8.png")
+    Image.fromarray((257 * grey).astype(np.uint16)).save(tmp_path / "16.png")
+    shown = [overlay(round_field(4), tmp_path / name).axes[0].images[0].get_array() for name in ("8.png", "16.png")]
+    np.testing.assert_allclose(*shown, atol=1 / 255)
