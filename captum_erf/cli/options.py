@@ -116,7 +116,7 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
         help="names, or patterns such as 'layer*'; default: of one model for every resolution the last stage that "
         "produces it, of several models the last layer with a grid",
     )
-    add("--layout", type=texts.layout, help="channels_first, channels_last, or tokens[:PREFIX], PREFIX class tokens")
+    add("--layout", type=texts.layout, help=f"{texts.LAYOUT_WORDS}, PREFIX class tokens")
     add("--call", type=texts.whole, metavar="N", help="which call of a layer that runs several times; -1 is the last")
     add(
         "--position",
@@ -269,16 +269,17 @@ def _check_weights(value: str, *, alone: bool) -> None:
     owner, equals, file = value.partition("=")
     if equals and Path(file).is_file():
         raise ValueError(f"--weights {value}: {owner!r} is none of the models.")
-    if is_file(value) and not Path(value).is_file():
+    named = file_of(value)
+    if named and not named.is_file():
         raise ValueError(f"--weights: there is no file {value}.")
-    if is_file(value) and not alone:
+    if named and not alone:
         raise ValueError(f"--weights {value}: say whose they are, MODEL={value}.")
 
 
-def is_file(weights: str) -> bool:
-    """Whether weights are meant to be a file."""
-    path = Path(weights)
-    return path.is_file() or path.suffix in WEIGHTS_FILES or len(path.parts) > 1
+def file_of(weights: str | None) -> Path | None:
+    """The file that weights are meant to be; None for random ones and for names of published ones."""
+    path = Path(weights or "")
+    return path if path.is_file() or path.suffix in WEIGHTS_FILES or len(path.parts) > 1 else None
 
 
 def plain(options: argparse.Namespace) -> dict[str, Any]:
