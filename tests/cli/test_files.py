@@ -5,19 +5,14 @@ import sys
 
 import pytest
 import torch
+from command import NET, saved
 
-from captum_erf import ERFMap, cli
+from captum_erf import cli
 from captum_erf.cli import files
 
 pytest.importorskip("torchvision")
 
 pytestmark = pytest.mark.usefixtures("workplace", "no_pictures")
-
-NET = ["cli_models:net", "--size", "16"]
-
-
-def saved(place):
-    return {file.name: ERFMap.load(file) for file in sorted(place.glob("*.npz"))}
 
 
 def test_running_again_writes_over_the_earlier_results(tmp_path):

@@ -7,20 +7,13 @@ import subprocess
 import sys
 
 import pytest
+from command import NET, saved, table
 
-from captum_erf import ERFMap, cli
+from captum_erf import cli
 
 pytest.importorskip("torchvision")
 
 pytestmark = pytest.mark.usefixtures("workplace")
-
-NET = ["cli_models:net", "--size", "16"]
-
-
-def table(printed):
-    """Rows of the printed table by layer; ``±`` keeps a number and its error together."""
-    lines = [re.split(r"\s{2,}", line.strip()) for line in printed.splitlines() if "%" in line or " x " in line]
-    return {line[0]: line[1:] for line in lines if len(line) == 11}
 
 
 def test_main_job_on_a_real_network(tmp_path, capsys):
@@ -54,10 +47,6 @@ def test_main_job_on_a_real_network(tmp_path, capsys):
         "summary.json",
     ]
     assert sorted(file.name for file in (tmp_path / "erf-resnet18").iterdir()) == names
-
-
-def saved(place):
-    return {file.name: ERFMap.load(file) for file in sorted(place.glob("*.npz"))}
 
 
 @pytest.mark.parametrize("unbuffered", [[], ["-u"]], ids=["buffered", "unbuffered"])
