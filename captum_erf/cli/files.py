@@ -25,19 +25,10 @@ def write(
     run: Mapping[str, Any],
     drawings: Mapping[str, Callable[[Path], object]],
 ) -> list[Path]:
-    r"""
-    Writes ``summary.csv``, ``summary.json``, a ``.npz`` for each map and the drawings. What an earlier run has written
-    into the folder is written over or removed; ``summary.json`` lists it.
-
-    Args:
-        folder (Path): Where to.
-        maps (Mapping[str, ERFMap]): The maps by the names of their files, without ending.
-        rows (Sequence[dict]): Their summaries.
-        run (Mapping): What was measured and how, ready for JSON.
-        drawings (Mapping[str, Callable]): By the names of their files what draws them and writes them.
-
-    Returns:
-        *list[Path]*: the files.
+    """
+    Writes ``summary.csv`` and ``summary.json`` of the maps' summaries and the run, a ``.npz`` for each map, named
+    without its ending, and the drawings. What an earlier run has written into the folder, as its ``summary.json``
+    lists it, is written over or removed.
     """
     names = [*drawings, "summary.csv", SUMMARY, *(f"{name}.npz" for name in maps)]
     _remove(folder, keep=names)

@@ -38,16 +38,9 @@ Outputs = Mapping[str, Output]
 
 
 def look(model: nn.Module, shape: Sequence[int]) -> Outputs:
-    r"""
-    What the modules hand over for one input of noise, in the order in which they finish; those that do not run are
-    left out. The model runs in evaluation mode, and is left as it was.
-
-    Args:
-        model (nn.Module): The network.
-        shape (Sequence[int]): Of one input, ``(C, *size)``.
-
-    Raises:
-        ValueError: The model does not run on such an input.
+    """
+    What the modules hand over for one input of noise, ``(C, *size)``, in the order in which they finish; those that do
+    not run are left out. The model runs in evaluation mode, and is left as it was; a ValueError where it does not run.
     """
     outputs: dict[str, Output] = {}
 
@@ -108,12 +101,7 @@ def _does_not_run(model: nn.Module, shape: tuple[int, ...], error: Exception) ->
 
 
 def wanted_layers(model: nn.Module, outputs: Outputs, wanted: Iterable[str], call: int | None) -> list[str]:
-    r"""
-    The layers of the given names and patterns, such as ``layer*``, in the order given.
-
-    Raises:
-        ValueError: There is no such layer, it does not run, or it runs several times and ``call`` is None.
-    """
+    """The layers of the given names and patterns, such as ``layer*``, in the order given."""
     found: list[str] = []
     for name in wanted:
         if any(letter in name for letter in "*?["):
@@ -165,14 +153,11 @@ class Reading:
 
 
 def detect_layout(outputs: Outputs, size: Sequence[int], names: Iterable[str] | None = None) -> Reading:
-    r"""
+    """
     How the outputs of the named modules, None for all, are read.
 
     Channels come first, unless reading them last gives more resolutions. Tokens are read in the grid of a module that
     ran before, such as the convolution that made the patches, if that has as many units.
-
-    Raises:
-        ValueError: The outputs are tokens, and no module shows their grid.
     """
     if len(size) == 1:
         return Reading("channels_first")
@@ -222,16 +207,13 @@ def _grids(outputs: Outputs, layout: Layout, size: Sequence[int]) -> dict[str, t
 
 
 def default_layers(model: nn.Module, outputs: Outputs, layout: Layout, size: Sequence[int]) -> list[str]:
-    r"""
+    """
     For every spatial resolution the last stage that produces it, in the order in which they run.
 
     A stage is a module of the network's own, or of a module that runs through resolutions of its own: ``relu``,
     ``layer1``, ..., ``layer4`` in ResNet-18, ``features.3``, ... in VGG-16. Single units, adaptive pooling, modules
     that run several times and those before the first weights do not count, nor do those after which the sum over
     channels is nearly constant: what ends in a layer norm, or sums to the same everywhere.
-
-    Raises:
-        ValueError: No module hands over a grid in this layout.
     """
     grids = _grids(outputs, layout, size)
     pooling = (nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)

@@ -38,15 +38,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def read(arguments: Sequence[str]) -> argparse.Namespace:
-    r"""
-    The options of a command line.
-
-    Args:
-        arguments (Sequence[str]): What stands behind the command's name.
-
-    Raises:
-        SystemExit: After ``--help`` or ``--version``, with 0, and after a mistake, which is told, with 2.
-    """
+    """The options of a command line; a SystemExit after ``--help`` or ``--version``, or a mistake, which is told."""
     command = parser()
     _complete(command)
     options = command.parse_intermixed_args(_joined(arguments))
@@ -207,14 +199,12 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError("--layers names no layer; drop it for the default ones, or see --list-layers.")
     options.layers = names or None
     for layers in (names, *(wanted.layers for wanted in options.models)):
-        repeated = next((name for name in layers if list(layers).count(name) > 1), None)
-        if repeated is not None:
-            raise ValueError(f"Layer {repeated} is named twice; name it once.")
+        for name in _repeated(layers):
+            raise ValueError(f"Layer {name} is named twice; name it once.")
     if names and any(wanted.layers for wanted in options.models):
         raise ValueError("Layers are named by MODEL@LAYER and by --layers; keep one of the two.")
-    repeated = next((wanted for wanted in options.models if options.models.count(wanted) > 1), None)
-    if repeated is not None:
-        raise ValueError(f"{repeated.name} is named twice; name it once, or with another layer (MODEL@LAYER).")
+    for wanted in _repeated(options.models):
+        raise ValueError(f"{wanted.name} is named twice; name it once, or with another layer (MODEL@LAYER).")
     if options.data is not None and not options.data.is_dir():
         kind = "is a file; name its folder" if options.data.exists() else "is not there"
         raise ValueError(f"--data: the folder {options.data} {kind}.")
@@ -230,12 +220,13 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError("--min-samples goes with --target-error; for a fixed number there is --num-samples.")
 
 
+def _repeated(items: Sequence[Any]) -> list[Any]:
+    return [item for item in items if items.count(item) > 1]
+
+
 def split_weights(text: str | None, models: Sequence[Wanted]) -> list[list[str | None]]:
     r"""
     The weights of every model, in the order given: None for random ones, a name of published ones, or a file.
-
-    Raises:
-        ValueError: A file is not there, or of several models none is named for it.
 
     Examples::
 
@@ -256,11 +247,10 @@ def split_weights(text: str | None, models: Sequence[Wanted]) -> list[list[str |
         _check_weights(value, alone=bool(named) or len({wanted.name for wanted in models}) == 1)
         for place in named or range(len(models)):
             given[place].append(texts.weights(value))
-    empty = [wanted.name for wanted, weights in zip(models, given, strict=True) if not weights]
-    if empty:
-        raise ValueError(f"--weights says nothing of {empty[0]}; add {empty[0]}=FILE, none or DEFAULT.")
     for wanted, weights in zip(models, given, strict=True):
-        if len(set(weights)) < len(weights):
+        if not weights:
+            raise ValueError(f"--weights says nothing of {wanted.name}; add {wanted.name}=FILE, none or DEFAULT.")
+        if _repeated(weights):
             raise ValueError(f"--weights names weights of {wanted.name} twice; name each once.")
     return given
 

@@ -68,8 +68,7 @@ def convergence(
     units: dict[str, list[MeanMap]] = {}
     for field in fields:
         units.setdefault(unit_words(field), []).append(field)
-    if title is None:
-        title = "Effective receptive field against the number of samples"
+    title = "Effective receptive field against the number of samples" if title is None else title
     if caption is None:
         last = [snapshots[-1] for snapshots in units.values()]
         caption = made_caption(last, "Bars and bands: one standard error, by jackknife over groups of samples.")

@@ -89,10 +89,8 @@ def plot_layers(
         )  # fmt: skip
     look = Look.read(fields, scale, cmap, zoom, image)
     names = list(labels or layer_names(fields))
-    if title is None:
-        title = title_of(fields)
-    if caption is None:
-        caption = _caption(fields, look, detailed)
+    title = title_of(fields) if title is None else title
+    caption = _caption(fields, look, detailed) if caption is None else caption
     with Sheet(figure, width, title, caption) as sheet:
         above, beneath = sheet.split(2)
         _draw_maps(above, fields, names, look)

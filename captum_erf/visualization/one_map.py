@@ -129,8 +129,7 @@ def overlay(
     panel = Panel(field, look, look.window(field), fit=None if ax is None else fitted(field))
     if ax is not None:
         return _draw_alone(ax, panel, title, width, figure)
-    if caption is None:
-        caption = f"{_caption(panel)} Beneath: a photograph in grey."
+    caption = f"{_caption(panel)} Beneath: a photograph in grey." if caption is None else caption
     return _draw(panel, None, title, caption, width, figure)
 
 
@@ -138,8 +137,7 @@ def _draw(
     panel: Panel, curve: Curve | None, title: str | None, caption: str, width: float | None, figure: FigureBase | None
 ) -> Figure:
     """The map, or its slices, and the curve of its mass if there is one: beside it, or beneath."""
-    if title is None:
-        title = f"Effective receptive field of {unit_words(panel.field)}"
+    title = f"Effective receptive field of {unit_words(panel.field)}" if title is None else title
     if curve is None and width is None and figure is None:
         width = ALONE
     with Sheet(figure, width, title, caption) as sheet:

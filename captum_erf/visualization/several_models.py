@@ -135,10 +135,8 @@ def plot_models(
     table = Table.read(rows)
     fields = table.fields
     look = Look.read(fields, scale, cmap, zoom, image)
-    if title is None:
-        title = title_of(fields)
-    if caption is None:
-        caption = _caption(fields, look, shared)
+    title = title_of(fields) if title is None else title
+    caption = _caption(fields, look, shared) if caption is None else caption
     if width is None and figure is None:
         width = min(PAGE, max(3.3, 0.8 + 2.2 * table.width))
     with Sheet(figure, width, title, caption) as sheet:
