@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -35,10 +35,14 @@ class Case:
     wanted: Wanted
     weights: str | None
     found: NamedModel
-    shape: tuple[int, ...]
     outputs: Outputs
     layers: list[str]
     reading: Reading
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one input, ``(C, *size)``."""
+        return self.outputs.shape
 
     @property
     def file(self) -> Path | None:
@@ -128,23 +132,22 @@ def _make_case(
     options: argparse.Namespace, wanted: Wanted, weights: str | None, device: torch.device, layers: list[str] | None
 ) -> Case:
     file = file_of(weights)
-    found = load_model(wanted, None if file else weights, seed=options.seed)
-    found, shape, outputs = _runnable(found, options)
+    found, outputs = _runnable(load_model(wanted, None if file else weights, seed=options.seed), options)
     reading = Reading("channels_first")
     try:
-        layers, reading = _choose(options, wanted, found.model, outputs, shape[1:], layers)
+        layers, reading = _choose(options, wanted, outputs, layers)
     except ValueError:
         if not options.list_layers:
             raise
         layers = []
     if file is not None:
-        chosen = [found.model.get_submodule(name) for name in layers]
-        left_out = read_weights(found.model, file, chosen or [found.model], shape)
+        chosen = [outputs.module(name) for name in layers]
+        left_out = read_weights(found.model, file, chosen or [found.model], outputs.shape)
         found = replace(found, weights=f"from the file {file}")
         if left_out:
             say(left_out)
     found.model.to(device).to(memory_format=image_format(found.model, device))
-    return Case(wanted, weights, found, shape, outputs, layers, reading)
+    return Case(wanted, weights, found, outputs, layers, reading)
 
 
 def _input_shape(model: nn.Module, look: Look, options: argparse.Namespace) -> tuple[int, ...]:
@@ -163,7 +166,7 @@ def _input_shape(model: nn.Module, look: Look, options: argparse.Namespace) -> t
     )
 
 
-def _runnable(found: NamedModel, options: argparse.Namespace) -> tuple[NamedModel, tuple[int, ...], Outputs]:
+def _runnable(found: NamedModel, options: argparse.Namespace) -> tuple[NamedModel, Outputs]:
     """The model, or the one that it holds as ``.model`` where it is a wrapper that cannot be run itself."""
     held = getattr(found.model, "model", None)
     inner = held if isinstance(held, nn.Module) else None
@@ -173,7 +176,7 @@ def _runnable(found: NamedModel, options: argparse.Namespace) -> tuple[NamedMode
     )
     if inner is None or type(found.model).__call__ is nn.Module.__call__:
         try:
-            return found, shape, look(found.model, shape)
+            return found, look(found.model, shape)
         except ValueError as error:
             refusal = error
     if inner is None:
@@ -184,23 +187,18 @@ def _runnable(found: NamedModel, options: argparse.Namespace) -> tuple[NamedMode
         raise refusal from None
     say(f"{type(found.model).__name__} cannot be run itself; measured is the network that it holds as .model")
     code = replace(found.code, expression=f"{found.code.expression}.model")
-    return replace(found, model=inner.eval().requires_grad_(False), code=code), shape, outputs
+    return replace(found, model=inner.eval().requires_grad_(False), code=code), outputs
 
 
 def _choose(
-    options: argparse.Namespace,
-    wanted: Wanted,
-    model: nn.Module,
-    outputs: Outputs,
-    size: Sequence[int],
-    layers: list[str] | None,
+    options: argparse.Namespace, wanted: Wanted, outputs: Outputs, layers: list[str] | None
 ) -> tuple[list[str], Reading]:
     asked = wanted.layers or options.layers
     if asked:
-        layers = wanted_layers(model, outputs, asked, options.call)
-    reading = Reading(as_layout(options.layout)) if options.layout else detect_layout(outputs, size, layers)
+        layers = wanted_layers(outputs, asked, options.call)
+    reading = Reading(as_layout(options.layout)) if options.layout else detect_layout(outputs, layers)
     if layers is None:
-        layers = default_layers(model, outputs, reading.layout, size)
+        layers = default_layers(outputs, reading.layout)
         layers = layers if len(options.models) == 1 else layers[-1:]
     check_call(outputs, layers, options.call)
     return layers, reading
@@ -208,7 +206,7 @@ def _choose(
 
 def _check_unit(case: Case, layer: str, keywords: dict[str, Any]) -> None:
     try:
-        _, channels, *grid = read_shape(layer, case.outputs[layer], case.reading.layout, case.shape[1:])
+        _, channels, *grid = read_shape(case.outputs, layer, case.reading.layout)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{error} Here: --layout channels_last or --layout tokens:PREFIX.") from error
     resolve_position(keywords["positions"][0], grid)

@@ -130,7 +130,7 @@ def _notes_of(settings: Settings, found: Measured) -> Iterator[str]:
     for field in fields:
         if field.num_dead:
             yield f"{field.layer}: {field.num_dead} of {field.num_samples} samples have no gradient at all."
-    even = [name for name in case.layers if is_even(case.found.model, case.outputs, case.reading.layout, name)]
+    even = [name for name in case.layers if is_even(case.outputs, case.reading.layout, name)]
     if even and settings.keywords["channel"] is None:
         yield (
             f"{', '.join(even)}: a layer norm makes the sum over channels nearly constant, so that this map is "
