@@ -6,6 +6,7 @@ far it is from unit to unit. NaN confirms it; what it does not confirm is search
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from fractions import Fraction
 from itertools import pairwise
 
@@ -32,14 +33,9 @@ class LineSearch(AxisSearch):
         self.guess.anchors = {
             (layer, side): found[0] for layer, ends in shown.items() for side, found in ends.items() if found
         }
-        known, refuted = self._test_anchors(own)
-        doubtful = refuted | set(self._layers) - shown.keys()
-        if doubtful:
-            own.test(own.strips, doubtful)
-        covered = {
-            (layer, test.side) for layer in doubtful for test in own.strips if own.units_reached(layer, test).all()
-        }
-        covered |= {
+        known, doubtful = self._test_anchors(own)
+        doubtful |= {(layer, side) for layer in self._layers if layer not in shown for side in Side}
+        covered = self._covered(own, doubtful) | {
             (layer, side)
             for layer, ends in shown.items()
             for side in Side
@@ -65,12 +61,11 @@ class LineSearch(AxisSearch):
             UPPER: [(other, extent.stop[0]) for other, extent in seen if extent.stop[0] <= self.length - stride],
         }
 
-    def _test_anchors(self, own: Canvas) -> tuple[set[int], set[int]]:
+    def _test_anchors(self, own: Canvas) -> tuple[set[int], set[tuple[int, Side]]]:
         """
         Tests whether bounds inside the input lie where gradients end.
 
-        Returns the layers of which they do, with units that differ by the stride, and those of which something else
-        shows.
+        Returns the layers of which they do, with units that differ by the stride, and sides on which they do not.
         """
         hints = {bound: int(self.guess.likely(bound)[0]) for bound in self.bounds if bound[:2] in self.guess.anchors}
         inside = {bound: hint for bound, hint in hints.items() if not self._is_near_end(bound, own)}
@@ -78,12 +73,18 @@ class LineSearch(AxisSearch):
             tests = {Test(bound.side, number + more) for bound, number in inside.items() for more in (0, 1)}
             own.test(tests, {bound.layer for bound in inside})
             self._learn()
-        refuted = {
-            bound.layer
-            for bound, hint in inside.items()
-            if own.bracket(bound) != (hint, hint) or self.guess.is_torn(bound)
-        }
-        return {bound.layer for bound in inside} - refuted, refuted
+        refuted = {bound for bound, hint in inside.items() if own.bracket(bound) != (hint, hint)}
+        torn = {bound.layer for bound in inside if self.guess.is_torn(bound)}
+        known = {bound.layer for bound in inside} - {bound.layer for bound in refuted} - torn
+        return known, {bound[:2] for bound in refuted} | {(layer, side) for layer in torn for side in Side}
+
+    def _covered(self, own: Canvas, doubtful: Collection[tuple[int, Side]]) -> set[tuple[int, Side]]:
+        """The sides of layers on which all units see the input's end."""
+        sides = {side for _, side in doubtful}
+        strips = {test.side: test for test in own.strips if test.side in sides}
+        if strips:
+            own.test(strips.values(), {layer for layer, _ in doubtful})
+        return {(layer, side) for layer, side in doubtful if own.units_reached(layer, strips[side]).all()}
 
     def _first_growth(self, own: Canvas) -> float:
         """As much as bounds seem to lie outside the input; nothing where all lie inside."""
