@@ -58,11 +58,7 @@ class Look:
         return times(self.size)
 
 
-CUTS = {
-    "center": "from the middle",
-    "random": "at random places and scales",
-    "resize": "of the whole image, resized",
-}
+CUTS = {"center": "from the middle", "random": "at random places and scales", "resize": "of the whole image, resized"}
 
 
 def _place(cut: str, image: tuple[int, int], look: Look, short_side: int | None, draw: random.Random) -> Box:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..images import NUM_SAMPLES, Crops
-from . import comparison
+from . import figure, naming
 from .page import batch_size, name_of, num_shown
 from .plan import Case, Settings, image_format
 from .samples import Samples
@@ -44,7 +44,7 @@ def show_code(settings: Settings, cases: Sequence[Case], samples: Sequence[Sampl
             body += _units(settings, case, its)
     report = f"protocols.{settings.protocol.name}.report(field)" if settings.protocol else "field"
     body += ["", "for field in fields:", f"    print({report}, end='\\n\\n')", f"figure = {_figure(cases)}"]
-    body += [f"figure.savefig('{comparison.picture_name(len(cases))}.{ending}')" for ending in options.format]
+    body += [f"figure.savefig('{naming.picture_name(len(cases))}.{ending}')" for ending in options.format]
     if options.page:
         images = Name(f"pictures({_samples(settings, samples[0])})")
         body.append(_call("write_page", "page.html", Name("units"), images, image_fields=Name("alone")))
@@ -106,7 +106,7 @@ def _figure(cases: Sequence[Case]) -> str:
     order = [(case, layer) for case in cases for layer in case.layers]
     rows = {
         row: {label: Name(f"fields[{order.index(place)}]") for label, place in labelled.items()}
-        for row, labelled in comparison.places(cases).items()
+        for row, labelled in figure.places(cases).items()
     }
     return f"plot_models({rows})"
 

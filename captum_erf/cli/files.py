@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,7 @@ from ..result.spreadsheet import spreadsheet
 
 Row = dict[str, Any]
 
-RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10))}
 SUMMARY = "summary.json"
-LONGEST = 100  # letters of a folder's name
 
 
 def write(
@@ -53,26 +50,3 @@ def _remove(folder: Path, keep: Iterable[str]) -> None:
         return
     for name in set(names) - set(keep):
         (folder / name).unlink(missing_ok=True)
-
-
-def file_names(labels: Iterable[str]) -> list[str]:
-    """Names for the labels that every file system takes, each once whatever it makes of capitals."""
-    taken: dict[str, int] = {}
-    names = []
-    for label in labels:
-        name = safe(label) or "network"
-        taken[name.lower()] = count = taken.get(name.lower(), 0) + 1
-        names.append(name if count == 1 else f"{name}-{count}")
-    return names
-
-
-def folder_name(parts: Sequence[str]) -> str:
-    """The default folder's: ``erf-`` and what tells the run from others."""
-    name = "-".join(["erf", *filter(None, map(safe, parts))])
-    return name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}...{name[-LONGEST // 2 :]}"
-
-
-def safe(name: str) -> str:
-    """The name with ``-`` for whatever a file system may refuse."""
-    plain = re.sub(r"[^\w.]+", "-", name).strip(".-")
-    return f"{plain}-" if plain.split(".")[0].lower() in RESERVED else plain

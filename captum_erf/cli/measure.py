@@ -10,7 +10,7 @@ from ..attribution import EffectiveReceptiveField
 from ..erfmap import ERFMap
 from ..measurement.loop import run_through
 from ..text import times
-from . import files, resume
+from . import naming, resume
 from .options import UsageError
 from .plan import Case, Settings
 from .samples import Samples, Watched, independent_words, loader, numbers_of
@@ -72,7 +72,7 @@ def _with_origin(settings: Settings, case: Case, samples: Samples, field: ERFMap
 def _saved_run(settings: Settings, case: Case, samples: Samples) -> resume.SavedRun:
     options, file = settings.options, settings.options.resume
     if settings.several:
-        file = file.with_name(f"{file.stem}-{files.safe(case.stem)}{file.suffix}")
+        file = naming.state_file(file, case)
     run = {
         "model": case.wanted.name,
         "layers": case.layers,

@@ -15,7 +15,7 @@ from ..images import NoImagesError
 from ..result.report import channel_words
 from ..spacing import Spacing
 from ..version import __version__
-from . import comparison, files
+from . import figure, files, naming
 from .code import show_code
 from .listing import list_layers
 from .measure import Measured, measure
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> None:
         raise
     except (ValueError, TypeError, IndexError) as error:
         raise UsageError(str(error)) from error
-    folder = _make_folder(options.output or Path(comparison.folder_name(cases)))
+    folder = _make_folder(options.output or Path(naming.folder_name(cases)))
     tell(_header(cases, samples))
     measured = [measure(settings, case, its) for case, its in zip(cases, samples, strict=True)]
     _tell_and_write(settings, measured, folder)
@@ -80,7 +80,8 @@ def _tell_and_write(settings: Settings, measured: Sequence[Measured], folder: Pa
         tell("\n\n".join(texts))
     finally:
         rows = [_origin(field) | summary for field, summary in zip(fields, summaries, strict=True)]
-        maps = dict(zip(comparison.file_names(measured), fields, strict=True))
+        names = naming.map_names({found.case: [field.layer for field in found.fields] for found in measured})
+        maps = dict(zip(names, fields, strict=True))
         written = files.write(folder, maps, rows, run, _drawings(settings, measured))
     tell(f"\nWrote {_listed(written)} to {folder}")
 
@@ -92,8 +93,8 @@ def _origin(field: ERFMap) -> dict[str, Any]:
 
 def _drawings(settings: Settings, measured: Sequence[Measured]) -> dict[str, Callable[[Path], object]]:
     """The picture in every format, and the page, by the names of their files."""
-    draw = cache(partial(comparison.plot, measured))
-    name = comparison.picture_name(len(measured))
+    draw = cache(partial(figure.plot, measured))
+    name = naming.picture_name(len(measured))
     drawings: dict[str, Callable[[Path], object]] = {
         f"{name}.{ending}": lambda file: draw().savefig(file) for ending in settings.options.format
     }

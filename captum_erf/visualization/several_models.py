@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
 from ..result.mean_map import MeanMap
-from .curves import Curve, has_errors, is_signed
+from .curves import SHARES, Curve, has_errors, is_signed
 from .look import Look
 from .many_maps import INSETS, finish
 from .panels import Panel
@@ -207,5 +207,5 @@ def _sizes(field: MeanMap, room: float) -> str:
     if curve is None:
         return ""
     if room >= 1.2:
-        return "\n".join(f"{100 * share:.0f} %: {curve.size(share)} px" for share in (0.5, 0.9))
-    return "\n".join(curve.size(share) for share in (0.5, 0.9))
+        return "\n".join(f"{100 * share:.0f} %: {curve.size(share)} px" for share in SHARES)
+    return "\n".join(map(curve.size, SHARES))

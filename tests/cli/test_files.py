@@ -8,7 +8,7 @@ import torch
 from command import NET, saved
 
 from captum_erf import cli
-from captum_erf.cli import files
+from captum_erf.cli import naming
 
 pytest.importorskip("torchvision")
 
@@ -34,7 +34,7 @@ def test_running_again_writes_over_the_earlier_results(tmp_path):
     ],
 )
 def test_file_names_suit_every_file_system(layers, names):
-    assert files.file_names(layers) == names
+    assert naming.distinct(layers) == names
 
 
 def test_nothing_stale_is_left_and_what_others_wrote_stays(tmp_path):

@@ -23,7 +23,7 @@ def test_main_job_on_a_real_network(tmp_path, capsys):
     assert "4 crops of 64 x 64, at random places and scales, of matplotlib's grace_hopper.jpg" in printed
     rows = table(printed)
     assert rows["layer"] == [
-        *("grid", "stride", "TRF", "ERF 50 %", "90 %", "95 %", "sigma", "R²", "ERF/TRF", "outside"),
+        *("grid", "stride", "TRF", "ERF 50 %", "90 %", "95 %", "sigma", "R²", "ERF/TRF", "outside")
     ]
     assert {name: row[:3] for name, row in rows.items() if name != "layer"} == {
         "relu": ["32 x 32", "2", "7"],

@@ -68,11 +68,7 @@ SOLID = make_field(gaussian_map((9, 9, 9), (4, 4, 4), np.eye(3) * 4), (1, 1, 1),
     ("field", "image", "words"),
     [
         (FIELD, np.ones((64, 32)), "image is 64 x 32 and the map lies over inputs of 64 x 64; pass the crop"),
-        (
-            FIELD,
-            np.ones((64, 64, 5)),
-            r"An image must be of shape \(H, W\), .* got \(64, 64, 5\)",
-        ),
+        (FIELD, np.ones((64, 64, 5)), r"An image must be of shape \(H, W\), .* got \(64, 64, 5\)"),
         (FIELD, np.ones(64), r"got \(64,\)"),
         (FIELD, np.full((64, 64), np.nan), "An image must hold finite numbers"),
         (SOLID, np.ones((9, 9)), "image lies beneath maps with two axes, and this one has 3; leave image out"),
