@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..erfmap import ERFMap
-from ..summaries.sizes import second_moments
+from ..summaries.moments import second_moments
 from ..text import line, number
 from .protocol import WIDTH, Protocol, ProtocolReport
 

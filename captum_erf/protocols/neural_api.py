@@ -10,7 +10,7 @@ import numpy as np
 from ..erfmap import ERFMap
 from ..summaries import SteppedRadiusMass, stepped_radius_mass
 from ..summaries.arrays import FloatArray, margins
-from ..summaries.sizes import second_moments
+from ..summaries.moments import second_moments
 from ..text import line, number
 from .protocol import WIDTH, Protocol, ProtocolReport, known_trf, trf_words
 

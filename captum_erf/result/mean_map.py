@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import summaries
 from ..geometry.field import TheoreticalReceptiveField
+from ..summaries.sizes import LUO_LEVEL
 from .sums import Groups, GroupSums, corrected, standard_error
 
 Interval = tuple[float, float]
@@ -79,7 +80,7 @@ class MeanMap:
         On an axis on which the theoretical field is global or clipped it is measured: the middle of the smallest box
         that holds half of the map.
         """
-        expected = self._cell if self.theoretical is None else self.theoretical.center
+        expected = self.cell_center if self.theoretical is None else self.theoretical.center
         measured = None if all(self._known_axes) else self._measured_center
         if measured is None:
             return expected
@@ -99,6 +100,14 @@ class MeanMap:
         if self._measured_center is None:
             return "input" if self.theoretical is None else self.theoretical.center_source
         return "mixed" if any(self._known_axes) else "measured"
+
+    @property
+    def cell_center(self) -> tuple[float, ...]:
+        """Middle of the unit's own grid cell; of the input where the layer has no grid."""
+        size, trf = self.groups.size, self.theoretical
+        if trf is None:
+            return tuple((length - 1) / 2 for length in size)
+        return tuple((u + 0.5) * n / units - 0.5 for u, n, units in zip(trf.position, size, trf.grid, strict=True))
 
     @property
     def displacement(self) -> tuple[float, ...]:
@@ -158,11 +167,7 @@ class MeanMap:
             UndefinedStatistic: The map has negative values, or is zero everywhere.
             ValueError: The share is out of bounds, or the spacing is not one positive length per axis.
         """
-        lengths = np.broadcast_to(1.0 if spacing is None else np.asarray(spacing, dtype=np.float64), len(self._cell))
-        if not (np.isfinite(lengths).all() and (lengths > 0).all()):
-            raise ValueError(f"spacing must be a positive length, or one per axis, got {spacing!r}.")
-        found = zip(summaries.extent(self.values, share), self._cell, lengths.tolist(), strict=True)
-        return [((lower - own) * length, (upper - own) * length) for (lower, upper), own, length in found]
+        return summaries.extent(self.values, share, self.cell_center, spacing)
 
     def gaussian_fit(self) -> summaries.GaussianFit:
         """
@@ -180,7 +185,7 @@ class MeanMap:
         """Centroid and covariance of the map, see :func:`summaries.moments`."""
         return summaries.moments(self.values)
 
-    def threshold_size(self, level: float = 1 - 0.9545, reference: str = "pixel") -> float:
+    def threshold_size(self, level: float = LUO_LEVEL, reference: str = "pixel") -> float:
         """
         Luo et al.'s size, see :func:`summaries.threshold_size`.
 
@@ -362,14 +367,6 @@ class MeanMap:
         if self.theoretical is None:
             return (False,) * len(self.groups.size)
         return tuple(not of_cell for of_cell in self.theoretical.cell_axes)
-
-    @property
-    def _cell(self) -> tuple[float, ...]:
-        """Middle of the unit's own grid cell; of the input where the layer has no grid."""
-        size, trf = self.groups.size, self.theoretical
-        if trf is None:
-            return tuple((length - 1) / 2 for length in size)
-        return tuple((u + 0.5) * n / units - 0.5 for u, n, units in zip(trf.position, size, trf.grid, strict=True))
 
     @property
     def _around_trf(self) -> tuple[slice, ...] | None:

@@ -10,7 +10,7 @@ from functools import reduce
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import FloatArray, as_mass_map, as_position, offsets
+from .arrays import FloatArray, as_center, as_mass_map, offsets
 
 METRICS = {"chebyshev": 1, "euclidean": 2}  # the power of the distance that is whole on half pixels
 
@@ -96,7 +96,7 @@ def stepped_radius_mass(values: ArrayLike, center: Sequence[float], metric: str 
     if metric not in METRICS:
         raise ValueError(f"got metric {metric!r}; expected 'chebyshev' or 'euclidean'")
     weights = as_mass_map(values)
-    radii, sums = _shells(weights, as_position(center, weights.ndim), metric)
+    radii, sums = _shells(weights, as_center(center, weights.ndim), metric)
     outward, inward = np.cumsum(sums), np.cumsum(sums[::-1])[::-1]
     mass = np.append(outward[:-1] / outward[-1], 1.0)
     return SteppedRadiusMass(radii, mass, np.append(inward[1:], 0.0) / inward[0])

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.integrate import quad
 
 from captum_erf import theory
-from captum_erf.summaries.mass import equivalent_width, extent, radius_mass, tail_ratio
+from captum_erf.summaries import equivalent_width, extent, radius_mass, tail_ratio
 
 SHARES = (0.01, 0.3, 0.5, 0.9, 0.95, 0.999, 1.0)
 
