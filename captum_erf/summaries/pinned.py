@@ -31,10 +31,11 @@ class PinnedCubes(Pinned):
         super().__init__(center)
         self._map = Outside(weights)
         faces = [np.arange(length + 1) - 0.5 for length in weights.shape]
-        distances = [np.abs(line - middle) for line, middle in zip(faces, center, strict=True)]
+        distances = [np.abs(line - middle).round(9) for line, middle in zip(faces, center, strict=True)]
         self.sides = 2 * np.unique(np.concatenate([np.zeros(1), *distances]))
         places = [self._faces(axis, self.sides) for axis in range(self.num_dims)]
         self.beyond = np.minimum.accumulate(self._map.anywhere(*zip(*places, strict=True)))
+        self.beyond[-1] = 0.0
 
     def _growth(self, step: int, most: float) -> Growth:
         places = [self._faces(axis, self.sides[[step + 1, step]]) for axis in range(self.num_dims)]
@@ -43,9 +44,9 @@ class PinnedCubes(Pinned):
         return Growth.of(self._map.anywhere(lower, upper), [(last, first)] * self.num_dims)
 
     def _faces(self, axis: int, sides: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Places of the cubes' faces, counted from the outer face of the first pixel."""
+        """Places of the cubes' faces, counted from the outer face of the first pixel; as exact as the centre is."""
         middle = self._center[axis] + 0.5
-        return middle - sides / 2, middle + sides / 2
+        return (middle - sides / 2).round(9), (middle + sides / 2).round(9)
 
 
 class Balls(Pinned):

@@ -215,6 +215,11 @@ def test_the_diameter_around_a_point_is_the_smallest_that_holds_the_share(values
     assert side >= radius_mass(values).diameter(share) - 1e-9
 
 
+@pytest.mark.parametrize("values", [[1.0], [1.0, 0.0]], ids=["to the map's end", "before it"])
+def test_a_box_around_a_point_between_pixels_holds_all_where_its_face_does(values):
+    assert radius_mass(values, (-1.574,)).diameter(1.0) == pytest.approx(4.148)
+
+
 def test_a_center_far_outside():
     curve = radius_mass(np.ones((3, 4)), (1e7 + 0.5, 1))
     assert curve.diameter(1 / 3) == pytest.approx(2e7 - 2)
