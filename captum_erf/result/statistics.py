@@ -1,7 +1,7 @@
 """THE TABLE: every number that is printed of a result, once.
 
-A row of ``STATISTICS`` makes a key of the summary, a line of the report, and a column of the command's table, of its CSV
-file and of the page. To add a number, write its formula into :mod:`captum_erf.summaries` and a row here.
+A row of ``STATISTICS`` makes a key of the summary, a line of the report, and a column of the command's table, of its
+CSV file and of the page. To add a number, write its formula into :mod:`captum_erf.summaries` and a row here.
 
 A row names where its formula stands: a file of :mod:`captum_erf.summaries`, or the class of what several rows share and
 what is made once for each map.
