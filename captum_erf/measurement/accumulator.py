@@ -367,7 +367,7 @@ class ERFAccumulator:
         if theoretical and theoretical.is_estimated and self.measurement.neuron_selector is None:
             extent = Region.around((sums.sums != 0).any(0).cpu().numpy())
             theoretical = theoretical.narrowed(extent or sums.region)
-        return ERFMap.from_sums(sums, size=self._size(), layer=entry.layer, theoretical=theoretical, recipe=recipe)
+        return ERFMap(sums.finished(self._size()), entry.layer, theoretical, recipe)
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         if self._input_shape not in (None, shape):
