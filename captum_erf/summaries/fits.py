@@ -53,10 +53,6 @@ class ShapeFit(Ellipse):
         r2 (float): Share of the variance over pixels, of the map or of a part of it, that the fit explains.
         aic (float): Akaike's n log(RSS / n) + 2 k for n pixels and k free parameters. As neighbouring pixels are
             not independent, differences rank the families but are no odds.
-        sigmas (ndarray): Square roots of the covariance's eigenvalues in pixels, largest first.
-        angle (float or None): Direction of the longest axis in degrees from the last axis (x, to the right), above
-            -90 and up to 90, counter-clockwise in the image as seen with its first row at the top: at 45 the
-            ellipse points to the upper right. None unless there are two axes.
 
     Examples::
 
@@ -89,7 +85,7 @@ class GaussianFit(ShapeFit):
 
     Attributes:
         sigma (float): One number for its width, in pixels.
-        family, amplitude, background, mean, covariance, beta, r2, aic, sigmas, angle: As in :class:`ShapeFit`.
+        family, amplitude, background, mean, covariance, beta, r2, aic: As in :class:`ShapeFit`.
     """
 
     @property

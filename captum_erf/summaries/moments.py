@@ -19,8 +19,6 @@ class Moments(Ellipse):
     Attributes:
         centroid (ndarray): Mean position per axis, in pixels.
         covariance (ndarray): Of shape ``(D, D)``, in squared pixels.
-        sigmas (ndarray): Square roots of the covariance's eigenvalues in pixels, largest first.
-        angle (float or None): Direction of the longest axis in degrees, as in :class:`ShapeFit`.
     """
 
     centroid: FloatArray

@@ -103,16 +103,10 @@ def stepped_radius_mass(values: ArrayLike, center: Sequence[float], metric: str 
 
 
 def _shells(weights: FloatArray, center: FloatArray, metric: str) -> tuple[FloatArray, FloatArray]:
-    """The distances that occur, ascending, and the sum at each; on half pixels they are counted, not sorted."""
+    """The distances that occur, ascending, and the sum at each."""
     power = METRICS[metric]
     steps = [np.abs(2 * distance) ** power for distance in offsets(weights.shape, center, [1] * weights.ndim)]
     keys = reduce(np.add if metric == "euclidean" else np.maximum, steps)
-    lowest = keys.min()
-    if (2 * center % 1 == 0).all() and np.ptp(keys) < 8 * keys.size:
-        index = (keys - lowest).astype(np.int64)
-        distinct = np.flatnonzero(np.bincount(index.ravel())) + lowest
-        sums = np.bincount(index.ravel(), weights.ravel())[(distinct - lowest).astype(np.int64)]
-    else:
-        distinct, index = np.unique(keys.round(9), return_inverse=True)
-        sums = np.bincount(index.ravel(), weights.ravel())
+    distinct, index = np.unique(keys.round(9), return_inverse=True)
+    sums = np.bincount(index.ravel(), weights.ravel())
     return distinct ** (1 / power) / 2, np.asarray(sums, dtype=np.float64)

@@ -163,9 +163,10 @@ def test_methods_are_the_summaries_of_the_map_around_the_unit_centre():
         (lambda field: field.radius_mass(center="middle"), 'center must be None, "unit" or a pixel position'),
         (lambda field: field.threshold_size(reference="box"), 'reference must be "pixel" or "cell", got \'box\''),
         (lambda field: field.extent(0.5, spacing=-1.0), "spacing must be a positive length, or one per axis, got -1.0"),
+        (lambda field: field.extent(0.5, spacing=(1, 2, 3)), r"one per axis, got \(1, 2, 3\)"),
         (lambda field: field.share_of_theory(np.ones((3, 3))), r"expected mean squares of shape \(20, 24\)"),
     ],
-    ids=["center", "reference", "spacing", "prediction"],
+    ids=["center", "reference", "spacing", "spacings", "prediction"],
 )
 def test_arguments_that_make_no_sense_are_refused(use, message):
     with pytest.raises(ValueError, match=message):
