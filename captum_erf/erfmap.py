@@ -193,6 +193,7 @@ class ERFMap(MeanMap):
         theoretical = header["theoretical"] and TheoreticalReceptiveField.from_dict(header["theoretical"])
         loaded = cls(groups, header["layer"], theoretical, header["recipe"])
         size = tuple(loaded.recipe.get("input_shape", [0, *values.shape])[1:])
-        if size != values.shape or not groups.fit_together or not np.allclose(loaded.values, values, rtol=1e-9, atol=0):
+        is_whole = size == values.shape and {len(item) for item in numbers} == {len(sums)}
+        if not (is_whole and np.allclose(loaded.values, values, rtol=1e-9, atol=0)):
             raise ValueError("its parts do not fit together")
         return loaded

@@ -6,6 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
@@ -15,10 +16,11 @@ from ..attribution import EffectiveReceptiveField
 from ..erfmap import ERFMap
 from ..measurement.recipe import DEFAULTS
 from ..names import plain
+from ..text import line as report_line
 from ..text import times
 from .draws import aggregate_draws
 
-WIDTH = 20  # of the labels in reports
+line = partial(report_line, width=20)
 UNTOUCHED = ("neuron_selector", "normalize")  # settings that no tool has
 
 

@@ -86,20 +86,6 @@ class Groups:
                 "groups, and where the networks prepare images differently, name each image with get_groups."
             )
 
-    @property
-    def fit_together(self) -> bool:
-        """Whether these can be sums over groups."""
-        region = self.region
-        return bool(
-            np.isfinite(self.sums).all()
-            and self.sums.shape == (len(self.counts), *region.shape)
-            and len(region.offset) == len(self.size)
-            and Region.whole(self.size).joined(region) == Region.whole(self.size)
-            and self.dead.shape == self.counts.shape == self.squares.shape == self.prints.shape
-            and self.counts.sum() > 0
-            and ((self.dead >= 0) & (self.dead <= self.counts)).all()
-        )
-
 
 def standard_error(value: Any, without: Sequence[Any]) -> Any:
     """

@@ -519,7 +519,7 @@ FOREIGN = {
     "groups that are not finite": lambda path: arrays_as(path, group_sums=lambda sums: sums * np.inf),
     "fewer groups": lambda path: arrays_as(path, group_counts=lambda counts: counts[1:]),
     "groups outside the input": lambda path: header_as(path, lambda header: {**header, "group_offset": [900, 0]}),
-    "more dead samples than samples": lambda path: arrays_as(path, group_dead=lambda dead: dead + 10**6),
+    "fewer fingerprints": lambda path: arrays_as(path, group_prints=lambda prints: prints[1:]),
     "text": lambda path: path.write_text("not a map"),
     "other arrays": lambda path: np.savez(path, values=np.zeros(3)),
     "pickled": lambda path: np.savez(path, header=np.array([{"a": 1}], dtype=object)),
