@@ -24,7 +24,7 @@ from ..erfmap import ERFMap
 from ..measurement.accumulator import ERFAccumulator
 from ..measurement.loop import run_through
 from ..measurement.measurement import Measurement
-from ..measurement.states import BY_GROUP
+from ..result.sums import BY_GROUP
 from .measure import Measured
 from .plan import Case, Settings
 from .samples import COLOURS, Samples, loader, numbers_of

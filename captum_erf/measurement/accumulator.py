@@ -14,7 +14,7 @@ from ..geometry.region import Region
 from ..network.batch import Batch
 from ..network.guards import same_random_numbers, unchanged
 from ..network.state import Values
-from ..result.sums import GroupSums, finite_samples
+from ..result.sums import BY_GROUP, GroupSums, finite_samples
 from . import ranks as distributed
 from .measurement import Measurement
 from .numbering import Numbering, prints
@@ -24,7 +24,7 @@ from .rehearsal import WindowRefuted
 from .routes import Advance, ignore
 from .sample_maps import SampleMaps
 from .sharing import MANY
-from .states import BY_GROUP, STATE_VERSION, check_headers, read_state, units_of
+from .states import STATE_VERSION, check_headers, read_state, units_of
 
 
 @dataclass(frozen=True)
