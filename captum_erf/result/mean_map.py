@@ -17,10 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import summaries
 from ..geometry.field import TheoreticalReceptiveField
+from ..summaries.mass import Interval
 from ..summaries.sizes import LUO_LEVEL
 from .sums import Groups, corrected, standard_error
-
-Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -605,14 +605,6 @@ def test_reports_without_errors_claim_none():
     assert "±" in str(made("2-D"))
 
 
-def test_values_are_the_mean_of_the_group_sums():
-    field = made("2-D")
-    groups, placed = field.groups, np.zeros_like(field.values)
-    placed[groups.region.index] = groups.sums.sum(0) / groups.counts.sum()
-    assert_allclose(field.values, placed)
-    assert groups.counts.sum() == field.num_samples
-
-
 def drawn(values, **changes):
     """A map of ten alike groups with a theoretical field of 41 x 41 around its middle."""
     trf = dataclasses.replace(made("2-D").theoretical, **{"stride": (8, 8), "input_size": values.shape, **changes})
