@@ -13,7 +13,7 @@ from ..geometry.field import TheoreticalReceptiveField
 from ..geometry.region import Region
 from ..network.batch import Batch
 from ..network.guards import SetUp, same_random_numbers, unchanged
-from ..result.sums import GroupSums, finite_samples
+from ..result.sums import BY_GROUP, GroupSums, finite_samples
 from . import ranks as distributed
 from .measurement import Measurement
 from .numbering import Numbering, prints
@@ -23,7 +23,7 @@ from .rehearsal import WindowRefuted
 from .routes import Advance, ignore
 from .sample_maps import SampleMaps
 from .sharing import MANY
-from .states import BY_GROUP, STATE_VERSION, check_headers, read_state, units_of
+from .states import STATE_VERSION, check_headers, read_state, units_of
 
 
 @dataclass(frozen=True)
@@ -367,7 +367,7 @@ class ERFAccumulator:
         if theoretical and theoretical.is_estimated and self.measurement.neuron_selector is None:
             extent = Region.around((sums.sums != 0).any(0).cpu().numpy())
             theoretical = theoretical.narrowed(extent or sums.region)
-        return ERFMap.from_sums(sums, size=self._size(), layer=entry.layer, theoretical=theoretical, recipe=recipe)
+        return ERFMap(sums.finished(self._size()), entry.layer, theoretical, recipe)
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         if self._input_shape not in (None, shape):
