@@ -52,7 +52,8 @@ class TheoreticalReceptiveField:
             end lies beyond it and was not found, as where the network takes no other input size.
         outside (float, optional): Share of the box that lies outside the input; None where ``is_clipped``.
         input_size, grid, position (tuple[int, ...]): Shape of the input and of the layer's grid, and the unit.
-        global_axes (tuple[bool, ...]): Axes on which every input position can influence the unit.
+        global_axes (tuple[bool, ...]): Axes on which every input position can influence the unit, and no end of the
+            box was found. It is looked for within about eight lengths of the input, of an only axis within four.
         cell_axes (tuple[bool, ...]): Axes on which ``center`` is that of the unit's grid cell.
         halo (tuple, optional): Per axis how many pixels before and after its own cell, ``[stride * u, stride * (u +
             1))``, any unit of the layer sees, None where that is not known: a tile of the output is exact where its
