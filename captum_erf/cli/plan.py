@@ -109,7 +109,8 @@ def _device(name: str | None) -> torch.device:
         probe.item()
         return probe.device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        here = ["cpu", *(kind for kind in ("cuda", "mps", "xpu") if getattr(torch, kind).is_available())]
+        kinds = {"cuda": torch.cuda, "mps": torch.backends.mps, "xpu": torch.xpu}
+        here = ["cpu", *(kind for kind, its in kinds.items() if its.is_available())]
         reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")
         raise ValueError(f"--device {wanted} cannot be used: {reason}. Here there is {', '.join(here)}.") from error
 
