@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..network.layouts import Layout, channels_last, tokens
+from ..network.passes import IMAGE_FORMAT
 from ..network.units import resolve_position
 from ..protocols import PROTOCOLS, Protocol
 from .layers import Outputs, Reading, check_call, default_layers, detect_layout, look, read_shape, wanted_layers
@@ -118,7 +119,7 @@ def _device(name: str | None) -> torch.device:
 def image_format(model: nn.Module, device: torch.device) -> torch.memory_format:
     """Of weights: on a processor, networks of two dimensions run a quarter faster with channels last."""
     is_flat = all(weight.ndim < 5 for weight in model.parameters())
-    return torch.channels_last if device.type == "cpu" and is_flat else torch.preserve_format
+    return IMAGE_FORMAT if device.type == "cpu" and is_flat else torch.preserve_format
 
 
 def _make_case(
