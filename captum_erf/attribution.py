@@ -23,6 +23,7 @@ from .network.gradient import unit_gradients
 from .network.guards import gradients_enabled, set_up, unchanged
 from .network.layers import ForwardFunc, find_layers
 from .network.layouts import Layout, as_layout
+from .network.looks import Look
 from .network.network import Network
 from .network.readings import settle
 from .network.rearrangements import InputLayout
@@ -147,9 +148,9 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
             batch = batch.read_by(network.input_layout)
         _warn_of_mixing(network)
         found: list[Any] = [None] * len(self._layers)
-        modules = list(set_up(network, batch)[0].modules)
-        with gradients_enabled(), unchanged(modules, eval_mode=False, weights=False):
-            settled = self._settled(network, reader, batch)
+        shown = set_up(network, batch)
+        with gradients_enabled(), unchanged(list(shown.reach.modules), eval_mode=False, weights=False):
+            settled = self._settled(network, reader, batch, shown.look)
             for place, _, gradients in unit_gradients(settled, [[reader]] * len(self._layers), batch):
                 own = batch.in_own_order(gradients)
                 shaped = tuple(_attribution(gradient, tensor, abs) for gradient, tensor in zip(own, given, strict=True))
@@ -337,11 +338,11 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         device_ids = None if self.device_ids is None else tuple(self.device_ids)
         return Network(self.forward_func, self._layers, self.layout, device_ids, layer_input, self._input_layout)
 
-    def _settled(self, network: Network, reader: Reader, batch: Batch) -> Network:
+    def _settled(self, network: Network, reader: Reader, batch: Batch, look: Look | None) -> Network:
         """The network with its calls settled and, where the reader reads a grid, its outputs looked at."""
         grids = isinstance(reader, Units)
         key = (grids, network.layer_input, batch.shapes, network.settings())
-        settled = self._memo.recall(key, lambda: settle(network, batch, grids=grids))
+        settled = self._memo.recall(key, lambda: settle(network, batch, grids=grids, look=look))
         if isinstance(reader, Units) and reader.channel is None:
             settled.warn_of_cancelling()
         return settled.network

@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import random
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -58,53 +58,24 @@ class Look:
         return times(self.size)
 
 
-@dataclass(frozen=True)
-class Cut:
-    """A part of every image: its place in an image of ``(width, height)`` for a look's ``(height, width)``."""
-
-    place: Callable[[tuple[int, int], tuple[int, int], float | None, random.Random], Box]
-    words: str
+CUTS = {"center": "from the middle", "random": "at random places and scales", "resize": "of the whole image, resized"}
 
 
-def _box(length: tuple[float, float], image: tuple[int, int], place: Callable[[float], float]) -> Box:
-    left, top = (place(max(0, whole - part)) for whole, part in zip(image, length, strict=True))
-    return left, top, min(left + length[0], image[0]), min(top + length[1], image[1])
-
-
-def _largest(image: tuple[int, int], size: tuple[int, int]) -> tuple[float, float]:
-    """Width and height of the largest box of the look's shape."""
-    height, width = size
-    return min(image[0], image[1] * (width / height)), min(image[1], image[0] * (height / width))
-
-
-def _scaled(image: tuple[int, int], size: tuple[int, int], short_side: float) -> tuple[float, float]:
-    """Width and height of the box of which a pixel is one of the look's, once the shorter side is scaled."""
-    scale = min(image) / short_side
-    return size[1] * scale, size[0] * scale
-
-
-def _centre(image: tuple[int, int], size: tuple[int, int], short_side: float | None, _: random.Random) -> Box:
-    length = _scaled(image, size, short_side) if short_side else _largest(image, size)
-    return _box(length, image, lambda rest: rest / 2)
-
-
-def _anywhere(image: tuple[int, int], size: tuple[int, int], short_side: float | None, draw: random.Random) -> Box:
-    if short_side:
-        return _box(_scaled(image, size, short_side), image, lambda rest: draw.uniform(0, rest))
-    share = draw.uniform(*CROP_SIDES)
-    width, height = _largest(image, size)
-    return _box((share * width, share * height), image, lambda rest: draw.uniform(0, rest))
-
-
-def _whole(image: tuple[int, int], *_: Any) -> Box:
-    return 0, 0, *image
-
-
-CUTS = {
-    "center": Cut(_centre, "from the middle"),
-    "random": Cut(_anywhere, "at random places and scales"),
-    "resize": Cut(_whole, "of the whole image, resized"),
-}
+def _place(cut: str, image: tuple[int, int], look: Look, short_side: int | None, draw: random.Random) -> Box:
+    """Where an image of a width and height is cut."""
+    if cut == "resize":
+        return 0, 0, *image
+    height, width = look.size
+    if short_side:  # a pixel of the box is one of the look's, once the shorter side is scaled
+        scale = min(image) / short_side
+        box = width * scale, height * scale
+    else:  # the largest box of the look's shape, or a share of it
+        share = draw.uniform(*CROP_SIDES) if cut == "random" else 1.0
+        largest = min(image[0], image[1] * (width / height)), min(image[1], image[0] * (height / width))
+        box = share * largest[0], share * largest[1]
+    rests = (max(0, whole - part) for whole, part in zip(image, box, strict=True))
+    left, top = (draw.uniform(0, rest) if cut == "random" else rest / 2 for rest in rests)
+    return left, top, min(left + box[0], image[0]), min(top + box[1], image[1])
 
 
 @dataclass(frozen=True)
@@ -156,9 +127,9 @@ class Crops(Dataset[Tensor]):
     def __getitem__(self, number: int) -> Tensor:
         if not 0 <= number < self.num_samples:
             raise IndexError(f"crop {number} is outside the {self.num_samples} crops.")
-        look, image = self.look, _read(self.files[self.image_of(number)])
-        cut = CUTS[self.cut or ("center" if number < len(self.files) else "random")]
-        box = cut.place(image.size, look.size, self.short_side, random.Random(f"{self.seed} {number}"))
+        look, image = self.look, read_image(self.files[self.image_of(number)])
+        cut = self.cut or ("center" if number < len(self.files) else "random")
+        box = _place(cut, image.size, look, self.short_side, random.Random(f"{self.seed} {number}"))
         image = image if len(look.mean) == 3 else image.convert("L")
         pixels = np.asarray(image.resize(look.size[::-1], box=box), dtype=np.float32) / 255
         mean, std = (np.array(values, dtype=np.float32) for values in (look.mean, look.std))
@@ -186,7 +157,7 @@ class Crops(Dataset[Tensor]):
 
     def _place(self) -> str:
         images = f"{counted(self.num_images, 'image')} from {self.source}"
-        cut = "" if self.cut is None else f", {CUTS[self.cut].words}"
+        cut = "" if self.cut is None else f", {CUTS[self.cut]}"
         if len(self.files) == 1 and self.cut is not None:
             return f"{cut}, of {self.source}"
         if self.num_samples <= len(self.files):
@@ -296,7 +267,7 @@ def _readable(files: Sequence[Path], wanted: int) -> tuple[list[Path], list[tupl
         if len(found) == wanted:
             break
         try:
-            _read(file)
+            read_image(file)
             found.append(file)
         except Exception as error:
             unreadable.append((file, _reason(error)))
@@ -315,7 +286,8 @@ def _warn(unreadable: Sequence[tuple[Path, str]], root: Path) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _read(file: Path) -> Image:
+def read_image(file: Path) -> Image:
+    """A file's image, upright, in red, green and blue of 8 bits."""
     from PIL import Image, ImageOps
 
     with warnings.catch_warnings():

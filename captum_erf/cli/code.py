@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,14 +9,14 @@ from typing import Any
 import torch
 
 from ..images import NUM_SAMPLES, Crops
-from ..network.layouts import channels_last, tokens
-from . import comparison
+from . import figure, naming
 from .page import batch_size, name_of, num_shown
 from .plan import Case, Settings, image_format
 from .samples import Samples
+from .texts import LAYOUTS
 
 PLACES = {  # of what the code may name
-    "captum_erf": ("EffectiveReceptiveField", "channels_last", "protocols", "tokens"),
+    "captum_erf": ("EffectiveReceptiveField", "protocols", *LAYOUTS),
     "captum_erf.cli.page": ("pictures", "sweep"),
     "captum_erf.cli.samples": ("Arrays", "Noise", "loader", "numbers_of"),
     "captum_erf.cli.weights": ("read_weights",),
@@ -25,6 +24,7 @@ PLACES = {  # of what the code may name
     "captum_erf.measurement.loop": ("run_through",),
     "captum_erf.visualization": ("plot_layers", "plot_models", "write_page"),
 }
+DEFAULTS = {"positions": None, "channel": None, "window": "auto", "autocast": None, "normalize": False}
 
 
 class Name(str):
@@ -34,20 +34,19 @@ class Name(str):
         return str(self)
 
 
-def show_code(
-    options: argparse.Namespace, settings: Settings, cases: Sequence[Case], samples: Sequence[Samples]
-) -> str:
+def show_code(settings: Settings, cases: Sequence[Case], samples: Sequence[Samples]) -> str:
     """A script that measures the cases, prints their reports and draws them."""
+    options = settings.options
     body = ["fields = []", *["units, alone = {}, {}"] * options.page]
     for case, its in zip(cases, samples, strict=True):
-        body += ["", *_measurement(options, settings, case, its)]
+        body += ["", *_measurement(settings, case, its)]
         if options.page:
-            body += _units(options, settings, case, its)
+            body += _units(settings, case, its)
     report = f"protocols.{settings.protocol.name}.report(field)" if settings.protocol else "field"
     body += ["", "for field in fields:", f"    print({report}, end='\\n\\n')", f"figure = {_figure(cases)}"]
-    body += [f"figure.savefig('{comparison.picture_name(len(cases))}.{ending}')" for ending in options.format]
+    body += [f"figure.savefig('{naming.picture_name(len(cases))}.{ending}')" for ending in options.format]
     if options.page:
-        images = Name(f"pictures({_samples(options, samples[0])})")
+        images = Name(f"pictures({_samples(settings, samples[0])})")
         body.append(_call("write_page", "page.html", Name("units"), images, image_fields=Name("alone")))
     return "\n".join([*_imports("\n".join(body), cases), "", *body])
 
@@ -60,12 +59,12 @@ def _imports(body: str, cases: Sequence[Case]) -> Iterator[str]:
     for place, names in PLACES.items():
         found = [name for name in names if re.search(rf"(?<![\w.]){name}[(.),]", body)]
         if found:
-            yield f"from {place} import {', '.join(found)}"
+            yield f"from {place} import {', '.join(sorted(found))}"
 
 
-def _measurement(options: argparse.Namespace, settings: Settings, case: Case, samples: Samples) -> Iterator[str]:
-    layout = case.reading.layout
-    read_by = Name("channels_last") if layout is channels_last else layout if isinstance(layout, tokens) else None
+def _measurement(settings: Settings, case: Case, samples: Samples) -> Iterator[str]:
+    options, layout = settings.options, case.reading.layout
+    read_by = None if layout == "channels_first" else Name(getattr(layout, "__name__", repr(layout)))
     yield f"torch.manual_seed({options.seed})"
     yield f"model = {case.found.code.expression}.eval()"
     if case.file:
@@ -74,7 +73,7 @@ def _measurement(options: argparse.Namespace, settings: Settings, case: Case, sa
     device = next((tensor.device for tensor in case.found.model.parameters()), torch.device("cpu"))
     yield f"model.to({str(device)!r}).to(memory_format={image_format(case.found.model, device)})"
     yield f"erf = {_call('EffectiveReceptiveField', Name('model'), case.layers, layout=read_by, call=options.call)}"
-    yield f"samples = {_samples(options, samples)}"
+    yield f"samples = {_samples(settings, samples)}"
     yield f"torch.manual_seed({options.seed})"
     loader = Name(f"loader(samples, {options.batch_size})")
     keywords = _keywords(settings, settings.keywords["positions"])
@@ -85,46 +84,37 @@ def _measurement(options: argparse.Namespace, settings: Settings, case: Case, sa
         yield f"fields += {_call('run_through', Name(_call('erf.accumulator', **keywords)), loader, **stop)}"
 
 
-def _units(options: argparse.Namespace, settings: Settings, case: Case, samples: Samples) -> Iterator[str]:
+def _units(settings: Settings, case: Case, samples: Samples) -> Iterator[str]:
     """The units of the page, over all samples and over the first images alone."""
-    batches = Name(f"loader(samples, {batch_size(options, samples)})")
+    yield f"torch.manual_seed({settings.options.seed})"
+    batches = Name(f"loader(samples, {batch_size(settings, samples)})")
     swept = _call("sweep", Name("erf"), batches, num_shown(samples), **_keywords(settings, "grid"))
-    yield f"torch.manual_seed({options.seed})"
     yield f"units[{name_of(case)!r}], alone[{name_of(case)!r}] = {swept}"
 
 
 def _keywords(settings: Settings, positions: Any) -> dict[str, Any]:
     """Keywords of a sweep where they are not the default."""
-    given = settings.keywords
-    keywords: dict[str, Any] = {
-        "positions": positions,
-        "channel": given["channel"],
-        "window": None if given["window"] == "auto" else False,
-        "autocast": given["autocast"] and Name(str(given["autocast"])),
-        "normalize": given["normalize"] or None,
-        "get_groups": Name("numbers_of"),
-    }
-    if settings.protocol is None:
-        return keywords
-    own = {key: value for key, value in keywords.items() if key not in settings.protocol.settings}
-    return own | {"**": Name(f"protocols.{settings.protocol.name}.settings")}
+    fixed = dict(settings.protocol.settings) if settings.protocol else {}
+    own = {key: value for key, value in settings.keywords.items() if key not in fixed and value != DEFAULTS[key]}
+    given = own | {"positions": positions, "get_groups": Name("numbers_of")}
+    return given | ({"**": Name(f"protocols.{settings.protocol.name}.settings")} if settings.protocol else {})
 
 
 def _figure(cases: Sequence[Case]) -> str:
     if len(cases) == 1:
         return "plot_layers(fields)"
-    order = [(number, layer) for number, case in enumerate(cases) for layer in case.layers]
+    order = [(case, layer) for case in cases for layer in case.layers]
     rows = {
         row: {label: Name(f"fields[{order.index(place)}]") for label, place in labelled.items()}
-        for row, labelled in comparison.places(cases).items()
+        for row, labelled in figure.places(cases).items()
     }
     return f"plot_models({rows})"
 
 
-def _samples(options: argparse.Namespace, samples: Samples) -> str:
+def _samples(settings: Settings, samples: Samples) -> str:
     if not isinstance(samples, Crops):
         return repr(samples)
-    look = samples.look
+    options, look = settings.options, samples.look
     keywords = {"size": look.size, "seed": samples.seed, "mean": look.mean, "std": look.std}
     keywords |= {"cut": options.crop, "short_side": samples.short_side}
     if options.data is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,7 @@ from ..result.spreadsheet import spreadsheet
 
 Row = dict[str, Any]
 
-RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10))}
 SUMMARY = "summary.json"
-LONGEST = 100  # letters of a folder's name
 
 
 def write(
@@ -25,19 +22,10 @@ def write(
     run: Mapping[str, Any],
     drawings: Mapping[str, Callable[[Path], object]],
 ) -> list[Path]:
-    r"""
-    Writes ``summary.csv``, ``summary.json``, a ``.npz`` for each map and the drawings. What an earlier run has written
-    into the folder is written over or removed; ``summary.json`` lists it.
-
-    Args:
-        folder (Path): Where to.
-        maps (Mapping[str, ERFMap]): The maps by the names of their files, without ending.
-        rows (Sequence[dict]): Their summaries.
-        run (Mapping): What was measured and how, ready for JSON.
-        drawings (Mapping[str, Callable]): By the names of their files what draws them and writes them.
-
-    Returns:
-        *list[Path]*: the files.
+    """
+    Writes ``summary.csv`` and ``summary.json`` of the maps' summaries and the run, a ``.npz`` for each map, named
+    without its ending, and the drawings. What an earlier run has written into the folder, as its ``summary.json``
+    lists it, is written over or removed.
     """
     names = [*drawings, "summary.csv", SUMMARY, *(f"{name}.npz" for name in maps)]
     _remove(folder, keep=names)
@@ -62,26 +50,3 @@ def _remove(folder: Path, keep: Iterable[str]) -> None:
         return
     for name in set(names) - set(keep):
         (folder / name).unlink(missing_ok=True)
-
-
-def file_names(labels: Iterable[str]) -> list[str]:
-    """Names for the labels that every file system takes, each once whatever it makes of capitals."""
-    taken: dict[str, int] = {}
-    names = []
-    for label in labels:
-        name = safe(label) or "network"
-        taken[name.lower()] = count = taken.get(name.lower(), 0) + 1
-        names.append(name if count == 1 else f"{name}-{count}")
-    return names
-
-
-def folder_name(parts: Sequence[str]) -> str:
-    """The default folder's: ``erf-`` and what tells the run from others."""
-    name = "-".join(["erf", *filter(None, map(safe, parts))])
-    return name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}...{name[-LONGEST // 2 :]}"
-
-
-def safe(name: str) -> str:
-    """The name with ``-`` for whatever a file system may refuse."""
-    plain = re.sub(r"[^\w.]+", "-", name).strip(".-")
-    return f"{plain}-" if plain.split(".")[0].lower() in RESERVED else plain

@@ -34,22 +34,24 @@ class Output:
     even_axes: tuple[int, ...] = ()
 
 
-Outputs = Mapping[str, Output]
+class Outputs(dict[str, Output]):
+    """What the modules of a model hand over for one input ``(C, *size)``, in the order in which they finish."""
+
+    def __init__(self, model: nn.Module, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.model, self.shape, self.size = model, tuple(shape), tuple(shape[1:])
+
+    def module(self, name: str) -> nn.Module:
+        return self.model.get_submodule(name)
 
 
 def look(model: nn.Module, shape: Sequence[int]) -> Outputs:
-    r"""
-    What the modules hand over for one input of noise, in the order in which they finish; those that do not run are
-    left out. The model runs in evaluation mode, and is left as it was.
-
-    Args:
-        model (nn.Module): The network.
-        shape (Sequence[int]): Of one input, ``(C, *size)``.
-
-    Raises:
-        ValueError: The model does not run on such an input.
     """
-    outputs: dict[str, Output] = {}
+    What the modules hand over for one input of noise; those that do not run are left out.
+
+    The model runs in evaluation mode, and is left as it was; a ValueError where it does not run.
+    """
+    outputs = Outputs(model, shape)
 
     def note(name: str, _module: nn.Module, _arguments: Any, output: Any) -> None:
         earlier = outputs.pop(name, None)
@@ -107,13 +109,8 @@ def _does_not_run(model: nn.Module, shape: tuple[int, ...], error: Exception) ->
     )
 
 
-def wanted_layers(model: nn.Module, outputs: Outputs, wanted: Iterable[str], call: int | None) -> list[str]:
-    r"""
-    The layers of the given names and patterns, such as ``layer*``, in the order given.
-
-    Raises:
-        ValueError: There is no such layer, it does not run, or it runs several times and ``call`` is None.
-    """
+def wanted_layers(outputs: Outputs, wanted: Iterable[str], call: int | None) -> list[str]:
+    """The layers of the given names and patterns, such as ``layer*``, in the order given."""
     found: list[str] = []
     for name in wanted:
         if any(letter in name for letter in "*?["):
@@ -121,9 +118,9 @@ def wanted_layers(model: nn.Module, outputs: Outputs, wanted: Iterable[str], cal
             matching = [other for other in outputs if other.count(".") == depth and fnmatch.fnmatchcase(other, name)]
             if not matching:
                 raise ValueError(f"--layers: no layer that runs is called {name!r}; --list-layers shows them all.")
-            found += sorted(matching, key=[known for known, _ in model.named_modules()].index)
+            found += sorted(matching, key=[known for known, _ in outputs.model.named_modules()].index)
         else:
-            find_layers(model, [name])
+            find_layers(outputs.model, [name])
             found.append(name)
     idle = [name for name in found if name not in outputs]
     if idle:
@@ -147,12 +144,13 @@ def check_call(outputs: Outputs, layers: Iterable[str], call: int | None) -> Non
             )
 
 
-def read_shape(name: str, output: Output, layout: Layout, size: Sequence[int]) -> tuple[int, ...]:
+def read_shape(outputs: Outputs, name: str, layout: Layout) -> tuple[int, ...]:
     """The layer's shape as ``(N, C, *grid)``; a ValueError where the layout reads none."""
-    if output.shape is None:
+    shape = outputs[name].shape
+    if shape is None:
         raise ValueError(f"Layer {name!r} hands over no tensor; use the Python interface with a layout of your own.")
-    read = apply_layout(layout, torch.empty(output.shape, device="meta"), name)
-    check_layout(layout, read.shape, (1, 1, *size), name)
+    read = apply_layout(layout, torch.empty(shape, device="meta"), name)
+    check_layout(layout, read.shape, (1, 1, *outputs.size), name)
     return tuple(read.shape)
 
 
@@ -164,25 +162,22 @@ class Reading:
     words: str | None = None
 
 
-def detect_layout(outputs: Outputs, size: Sequence[int], names: Iterable[str] | None = None) -> Reading:
-    r"""
+def detect_layout(outputs: Outputs, names: Iterable[str] | None = None) -> Reading:
+    """
     How the outputs of the named modules, None for all, are read.
 
     Channels come first, unless reading them last gives more resolutions. Tokens are read in the grid of a module that
     ran before, such as the convolution that made the patches, if that has as many units.
-
-    Raises:
-        ValueError: The outputs are tokens, and no module shows their grid.
     """
-    if len(size) == 1:
+    if len(outputs.size) == 1:
         return Reading("channels_first")
-    asked = dict(outputs) if names is None else {name: outputs[name] for name in names}
-    first, last = (_grids(asked, layout, size) for layout in ("channels_first", channels_last))
+    names = list(outputs if names is None else names)
+    first, last = (_grids(outputs, layout, names) for layout in ("channels_first", channels_last))
     resolutions = len(set(first.values())), len(set(last.values()))
-    tensors = [output.shape for output in asked.values() if output.shape is not None]
+    tensors = [shape for shape in (outputs[name].shape for name in names) if shape is not None]
     sequences = [shape for shape in tensors if len(shape) == 3]
     if max(resolutions) < 2 and len(sequences) > len(tensors) / 2:
-        return _read_tokens(Counter(sequences).most_common(1)[0][0], _grids(outputs, "channels_first", size))
+        return _read_tokens(Counter(sequences).most_common(1)[0][0], _grids(outputs, "channels_first"))
     if resolutions[1] > resolutions[0]:
         return Reading(channels_last, "channels last, as the shapes of the outputs show")
     return Reading("channels_first")
@@ -208,71 +203,64 @@ def _tokens_message(shape: tuple[int, ...]) -> str:
     )
 
 
-def _grids(outputs: Outputs, layout: Layout, size: Sequence[int]) -> dict[str, tuple[int, ...]]:
-    """Layers whose units have the same stride on every axis, with their grids, in the order of the outputs."""
+def _grids(outputs: Outputs, layout: Layout, names: Iterable[str] | None = None) -> dict[str, tuple[int, ...]]:
+    """Layers whose units have the same stride on every axis, with their grids, in the order of the names or outputs."""
     grids = {}
-    for name, output in outputs.items():
+    for name in outputs if names is None else names:
         try:
-            grid = read_shape(name, output, layout, size)[2:]
+            grid = read_shape(outputs, name, layout)[2:]
         except (ValueError, TypeError, IndexError):
             continue
-        if fits_input(grid, size) and max(grid) > 1:
+        if fits_input(grid, outputs.size) and max(grid) > 1:
             grids[name] = grid
     return grids
 
 
-def default_layers(model: nn.Module, outputs: Outputs, layout: Layout, size: Sequence[int]) -> list[str]:
-    r"""
+def default_layers(outputs: Outputs, layout: Layout) -> list[str]:
+    """
     For every spatial resolution the last stage that produces it, in the order in which they run.
 
     A stage is a module of the network's own, or of a module that runs through resolutions of its own: ``relu``,
     ``layer1``, ..., ``layer4`` in ResNet-18, ``features.3``, ... in VGG-16. Single units, adaptive pooling, modules
     that run several times and those before the first weights do not count, nor do those after which the sum over
     channels is nearly constant: what ends in a layer norm, or sums to the same everywhere.
-
-    Raises:
-        ValueError: No module hands over a grid in this layout.
     """
-    grids = _grids(outputs, layout, size)
+    grids = _grids(outputs, layout)
     pooling = (nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
-    unsuited = {name for name in grids if is_even(model, outputs, layout, name)}
+    unsuited = {name for name in grids if is_even(outputs, layout, name)}
     stages = [
         name
-        for name in _stages("", _learned(model, outputs), grids, unsuited)
-        if name not in unsuited and not isinstance(model.get_submodule(name), pooling)
+        for name in _stages("", _learned(outputs), grids, unsuited)
+        if name not in unsuited and not isinstance(outputs.module(name), pooling)
     ]
     last = {grids[name]: name for name in sorted(stages, key=list(grids).index)}
     if not last:
         raise ValueError(
-            f"No module of {type(model).__name__} hands over a grid of units; --list-layers shows what they hand over. "
-            "Name layers with --layers and say how to read them with --layout, or use the Python interface."
+            f"No module of {type(outputs.model).__name__} hands over a grid of units; --list-layers shows what they "
+            "hand over. Name layers with --layers and say how to read them with --layout, or use the Python interface."
         )
     return sorted(last.values(), key=list(grids).index)
 
 
-def _learned(model: nn.Module, outputs: Outputs) -> list[str]:
+def _learned(outputs: Outputs) -> list[str]:
     """The modules that run once, from the first that holds weights on."""
     once = [name for name, output in outputs.items() if output.calls == 1]
-    first = (place for place, name in enumerate(once) if next(model.get_submodule(name).parameters(), None) is not None)
+    first = (place for place, name in enumerate(once) if next(outputs.module(name).parameters(), None) is not None)
     return once[next(first, 0) :]
 
 
-def is_even(model: nn.Module, outputs: Outputs, layout: Layout, name: str) -> bool:
+def is_even(outputs: Outputs, layout: Layout, name: str) -> bool:
     """Whether the sum over the layer's channels is nearly the same whatever the input."""
     axis = 1 if layout == "channels_first" else -1
-    return axis in outputs[name].even_axes or _ends_in_layer_norm(model, outputs, name)
+    return axis in outputs[name].even_axes or _ends_in_layer_norm(outputs, name)
 
 
-def _ends_in_layer_norm(model: nn.Module, outputs: Outputs, name: str) -> bool:
+def _ends_in_layer_norm(outputs: Outputs, name: str) -> bool:
     """Whether the last that the module does, as far as its parts tell, is a layer norm over the channels."""
-    if isinstance(model.get_submodule(name), nn.LayerNorm):
+    if isinstance(outputs.module(name), nn.LayerNorm):
         return True
     parts = _parts(name, list(outputs))
-    return (
-        bool(parts)
-        and outputs[parts[-1]].shape == outputs[name].shape
-        and _ends_in_layer_norm(model, outputs, parts[-1])
-    )
+    return bool(parts) and outputs[parts[-1]].shape == outputs[name].shape and _ends_in_layer_norm(outputs, parts[-1])
 
 
 def _stages(parent: str, order: list[str], grids: Mapping[str, tuple[int, ...]], inner: AbstractSet[str]) -> list[str]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -13,10 +10,10 @@ from ..attribution import EffectiveReceptiveField
 from ..erfmap import ERFMap
 from ..measurement.loop import run_through
 from ..text import times
-from . import files, resume
+from . import naming, resume
 from .options import UsageError
 from .plan import Case, Settings
-from .samples import Samples, independent_words, numbers_of
+from .samples import Samples, Watched, independent_words, loader, numbers_of
 from .terminal import say, tell
 
 
@@ -30,51 +27,53 @@ class Measured:
     fields: list[ERFMap]
 
 
-def measure(options: argparse.Namespace, settings: Settings, case: Case, samples: Samples, several: bool) -> Measured:
-    if several:
+def measure(settings: Settings, case: Case, samples: Samples) -> Measured:
+    options = settings.options
+    if settings.several:
         say(f"measuring {case.wanted.name}, {case.label}")
     torch.manual_seed(options.seed)
     erf = EffectiveReceptiveField(case.found.model, case.layers, layout=case.reading.layout, call=options.call)
     accumulator = erf.accumulator(**settings.keywords, get_groups=numbers_of)
-    saved = _saved_run(options, settings, case, samples, several)
-    if saved is not None:
+    saved = options.resume and _saved_run(settings, case, samples)
+    if saved:
         try:
             if saved.load(accumulator):
                 done = f"{accumulator.num_samples} of {len(samples)} samples"
                 tell(f"Going on after {done}, from {saved.file}\n")
         except ValueError as error:
             raise UsageError(str(error)) from error
-    batches = resume.Batches(samples, options.batch_size, accumulator, saved)
+    batches = loader(samples, options.batch_size, first=accumulator.num_samples)
+
+    def save(number: int) -> None:
+        if saved and (number % options.save_every == 0 or number == len(batches)):
+            saved.write(accumulator)
+
     fields = run_through(
         accumulator,
-        batches,
+        Watched(batches, save),
         target_error=options.target_error,
         min_samples=options.min_samples or 0,
         skip_dead=True,
         show_progress=True,
     )
-    origin: dict[str, Any] = {"model": case.wanted.name, "weights": case.found.weights, "images": samples.words}
-    if options.spacing is not None:
-        origin["spacing"] = str(options.spacing)
-    return Measured(case, samples, erf, [_with_origin(field, samples, origin) for field in fields])
+    return Measured(case, samples, erf, [_with_origin(settings, case, samples, field) for field in fields])
 
 
-def _with_origin(field: ERFMap, samples: Samples, origin: dict[str, Any]) -> ERFMap:
+def _with_origin(settings: Settings, case: Case, samples: Samples, field: ERFMap) -> ERFMap:
     """The map whose recipe tells of what network, weights and images it is, and over what its errors run."""
+    origin = {"model": case.wanted.name, "weights": case.found.weights, "images": samples.words}
+    if settings.options.spacing is not None:
+        origin["spacing"] = str(settings.options.spacing)
     independent = independent_words(samples, field.num_samples)
     over = {} if independent is None else {"num_images": None, "error_over": independent}
     return replace(field, recipe=field.recipe | origin | over)
 
 
-def _saved_run(
-    options: argparse.Namespace, settings: Settings, case: Case, samples: Samples, several: bool
-) -> resume.SavedRun | None:
-    if options.resume is None:
-        return None
-    file: Path = options.resume
-    if several:
-        file = file.with_name(f"{file.stem}-{files.safe(f'{case.wanted.short}-{case.label}')}{file.suffix}")
-    identity = {
+def _saved_run(settings: Settings, case: Case, samples: Samples) -> resume.SavedRun:
+    options, file = settings.options, settings.options.resume
+    if settings.several:
+        file = naming.state_file(file, case)
+    run = {
         "model": case.wanted.name,
         "layers": case.layers,
         "input": times(case.shape),
@@ -85,4 +84,4 @@ def _saved_run(
         "files": resume.stamp(samples),
         "weights": resume.digest(case.found.model),
     }
-    return resume.SavedRun(file, resume.Identity(identity), options.save_every)
+    return resume.SavedRun(file, run)

@@ -48,20 +48,7 @@ class NamedModel:
 
 
 def load_model(wanted: Wanted, published: str | None = None, *, seed: int = 0) -> NamedModel:
-    r"""
-    A model in evaluation mode, by its name.
-
-    Args:
-        wanted (Wanted): A torchvision name, ``timm:NAME``, or ``package.module:factory``, which is looked for in the
-            current directory too, or ``./file.py:factory``.
-        published (str, optional): ``"DEFAULT"`` or the name of published weights; None for random ones.
-        seed (int): Of random weights.
-
-    Raises:
-        ValueError: There is no such model or weights; the nearest names are listed.
-        ImportError: torchvision, timm or the factory's module cannot be imported.
-        WeightsError: The weights cannot be downloaded.
-    """
+    """A model in evaluation mode by its name, with published weights or, of a seed, random ones."""
     torch.manual_seed(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -200,12 +187,12 @@ def _own_code(wanted: Wanted, expression: str) -> Code:
 
 
 def _call(made: Any, wanted: Wanted) -> Any:
-    if isinstance(made, nn.Module) or not callable(made):
-        kind = "a model already" if isinstance(made, nn.Module) else f"of type {type(made).__name__}"
-        raise ValueError(
-            f"{wanted.place}:{wanted.attribute} is {kind}; expected "
-            + ("no arguments." if isinstance(made, nn.Module) else "a torch.nn.Module or a function that returns one.")
-        )
+    name = f"{wanted.place}:{wanted.attribute}"
+    if isinstance(made, nn.Module):
+        raise ValueError(f"{name} is a model already; expected no arguments.")
+    if not callable(made):
+        kind = type(made).__name__
+        raise ValueError(f"{name} is of type {kind}; expected a torch.nn.Module or a function that returns one.")
     given, named = texts.call_arguments(wanted.arguments or "")
     try:
         return made(*given, **named)

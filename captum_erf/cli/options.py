@@ -38,15 +38,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def read(arguments: Sequence[str]) -> argparse.Namespace:
-    r"""
-    The options of a command line.
-
-    Args:
-        arguments (Sequence[str]): What stands behind the command's name.
-
-    Raises:
-        SystemExit: After ``--help`` or ``--version``, with 0, and after a mistake, which is told, with 2.
-    """
+    """The options of a command line; a SystemExit after ``--help`` or ``--version``, or a mistake, which is told."""
     command = parser()
     _complete(command)
     options = command.parse_intermixed_args(_joined(arguments))
@@ -116,7 +108,7 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
         help="names, or patterns such as 'layer*'; default: of one model for every resolution the last stage that "
         "produces it, of several models the last layer with a grid",
     )
-    add("--layout", type=texts.layout, help="channels_first, channels_last, or tokens[:PREFIX], PREFIX class tokens")
+    add("--layout", type=texts.layout, help=f"{texts.LAYOUT_WORDS}, PREFIX class tokens")
     add("--call", type=texts.whole, metavar="N", help="which call of a layer that runs several times; -1 is the last")
     add(
         "--position",
@@ -207,14 +199,12 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError("--layers names no layer; drop it for the default ones, or see --list-layers.")
     options.layers = names or None
     for layers in (names, *(wanted.layers for wanted in options.models)):
-        repeated = next((name for name in layers if list(layers).count(name) > 1), None)
-        if repeated is not None:
-            raise ValueError(f"Layer {repeated} is named twice; name it once.")
+        for name in _repeated(layers):
+            raise ValueError(f"Layer {name} is named twice; name it once.")
     if names and any(wanted.layers for wanted in options.models):
         raise ValueError("Layers are named by MODEL@LAYER and by --layers; keep one of the two.")
-    repeated = next((wanted for wanted in options.models if options.models.count(wanted) > 1), None)
-    if repeated is not None:
-        raise ValueError(f"{repeated.name} is named twice; name it once, or with another layer (MODEL@LAYER).")
+    for wanted in _repeated(options.models):
+        raise ValueError(f"{wanted.name} is named twice; name it once, or with another layer (MODEL@LAYER).")
     if options.data is not None and not options.data.is_dir():
         kind = "is a file; name its folder" if options.data.exists() else "is not there"
         raise ValueError(f"--data: the folder {options.data} {kind}.")
@@ -230,12 +220,13 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError("--min-samples goes with --target-error; for a fixed number there is --num-samples.")
 
 
+def _repeated(items: Sequence[Any]) -> list[Any]:
+    return [item for item in items if items.count(item) > 1]
+
+
 def split_weights(text: str | None, models: Sequence[Wanted]) -> list[list[str | None]]:
     r"""
     The weights of every model, in the order given: None for random ones, a name of published ones, or a file.
-
-    Raises:
-        ValueError: A file is not there, or of several models none is named for it.
 
     Examples::
 
@@ -256,11 +247,10 @@ def split_weights(text: str | None, models: Sequence[Wanted]) -> list[list[str |
         _check_weights(value, alone=bool(named) or len({wanted.name for wanted in models}) == 1)
         for place in named or range(len(models)):
             given[place].append(texts.weights(value))
-    empty = [wanted.name for wanted, weights in zip(models, given, strict=True) if not weights]
-    if empty:
-        raise ValueError(f"--weights says nothing of {empty[0]}; add {empty[0]}=FILE, none or DEFAULT.")
     for wanted, weights in zip(models, given, strict=True):
-        if len(set(weights)) < len(weights):
+        if not weights:
+            raise ValueError(f"--weights says nothing of {wanted.name}; add {wanted.name}=FILE, none or DEFAULT.")
+        if _repeated(weights):
             raise ValueError(f"--weights names weights of {wanted.name} twice; name each once.")
     return given
 
@@ -269,16 +259,17 @@ def _check_weights(value: str, *, alone: bool) -> None:
     owner, equals, file = value.partition("=")
     if equals and Path(file).is_file():
         raise ValueError(f"--weights {value}: {owner!r} is none of the models.")
-    if is_file(value) and not Path(value).is_file():
+    named = file_of(value)
+    if named and not named.is_file():
         raise ValueError(f"--weights: there is no file {value}.")
-    if is_file(value) and not alone:
+    if named and not alone:
         raise ValueError(f"--weights {value}: say whose they are, MODEL={value}.")
 
 
-def is_file(weights: str) -> bool:
-    """Whether weights are meant to be a file."""
-    path = Path(weights)
-    return path.is_file() or path.suffix in WEIGHTS_FILES or len(path.parts) > 1
+def file_of(weights: str | None) -> Path | None:
+    """The file that weights are meant to be; None for random ones and for names of published ones."""
+    path = Path(weights or "")
+    return path if path.is_file() or path.suffix in WEIGHTS_FILES or len(path.parts) > 1 else None
 
 
 def plain(options: argparse.Namespace) -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -21,27 +20,26 @@ from torch.utils.data import DataLoader
 from .. import visualization
 from ..attribution import EffectiveReceptiveField
 from ..erfmap import ERFMap
-from ..measurement.accumulator import ERFAccumulator
 from ..measurement.loop import run_through
 from ..measurement.measurement import Measurement
 from ..measurement.states import BY_GROUP
 from .measure import Measured
 from .plan import Case, Settings
-from .samples import COLOURS, Samples, loader, numbers_of
+from .samples import COLOURS, Samples, Watched, loader, numbers_of
 
 SHOWN = 3  # images that lie beneath, each also with the map of its own
 MANY = 128  # units from which on their summaries are worth processes of their own
 
 
-def write_page(file: Path, *, options: argparse.Namespace, settings: Settings, measured: Sequence[Measured]) -> None:
+def write_page(file: Path, settings: Settings, measured: Sequence[Measured]) -> None:
     """Measures units all over the layers, also on the images alone that are shown, and writes the page."""
     keywords = settings.keywords | {"positions": "grid", "get_groups": numbers_of}
     units: dict[str, list[ERFMap]] = {}
     alone: dict[str, list[ERFMap]] = {}
     for found in measured:
         name = name_of(found.case)
-        torch.manual_seed(options.seed)
-        batches = loader(found.samples, batch_size(options, found.samples))
+        torch.manual_seed(settings.options.seed)
+        batches = loader(found.samples, batch_size(settings, found.samples))
         units[name], alone[name] = sweep(found.erf, batches, num_shown(found.samples), **keywords)
     with _workers(sum(map(len, units.values()))) as executor:
         visualization.write_page(
@@ -69,30 +67,18 @@ def sweep(
     erf: EffectiveReceptiveField, batches: DataLoader[Any], shown: int, **keywords: Any
 ) -> tuple[list[ERFMap], list[ERFMap]]:
     """The maps of units over all batches, and over each of the first images alone."""
-    watched = _Watched(batches, erf.accumulator(**keywords), shown)
-    return run_through(watched.accumulator, watched, show_progress=True), watched.alone
+    accumulator, alone = erf.accumulator(**keywords), list[ERFMap]()
 
+    def keep(number: int) -> None:
+        """While each group still holds one sample, the sums of the first groups are those of the first images."""
+        if number == 1:
+            alone.clear()
+        if not alone and accumulator.num_samples >= shown:
+            with warnings.catch_warnings(action="ignore"):
+                found = accumulator.compute(skip_dead=True)
+            alone.extend(_first_groups(one, shown) for one in found)
 
-@dataclass
-class _Watched:
-    """Batches; while each group still holds one sample, the sums of the first groups are kept."""
-
-    batches: DataLoader[Any]
-    accumulator: ERFAccumulator
-    shown: int
-    alone: list[ERFMap] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[Any]:
-        self.alone = []
-        for batch in self.batches:
-            yield batch
-            if not self.alone and self.accumulator.num_samples >= self.shown:
-                with warnings.catch_warnings(action="ignore"):
-                    found = self.accumulator.compute(skip_dead=True)
-                self.alone = [_first_groups(one, self.shown) for one in found]
+    return run_through(accumulator, Watched(batches, keep), show_progress=True), alone
 
 
 def _first_groups(found: ERFMap, number: int) -> ERFMap:
@@ -100,10 +86,10 @@ def _first_groups(found: ERFMap, number: int) -> ERFMap:
     return replace(found, groups=replace(found.groups, **first))
 
 
-def batch_size(options: argparse.Namespace, samples: Samples) -> int:
+def batch_size(settings: Settings, samples: Samples) -> int:
     """No more samples than there are groups and images, so that the first batch has one in each group."""
     most = samples.num_images if samples.num_images > 1 else Measurement.groups
-    return min(int(options.batch_size), Measurement.groups, most)
+    return min(int(settings.options.batch_size), Measurement.groups, most)
 
 
 def num_shown(samples: Samples) -> int:

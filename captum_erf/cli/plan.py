@@ -3,66 +3,80 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..network.layouts import Layout, channels_last, tokens
+from ..images import Look
+from ..network.layouts import as_layout
 from ..network.passes import IMAGE_FORMAT
 from ..network.units import resolve_position
 from ..protocols import PROTOCOLS, Protocol
+from ..text import counted
 from .layers import Outputs, Reading, check_call, default_layers, detect_layout, look, read_shape, wanted_layers
 from .models import NamedModel, load_model
-from .options import PRECISIONS, is_file
-from .samples import input_shape
+from .options import PRECISIONS, file_of
 from .terminal import say
 from .texts import Wanted
 from .weights import read_weights
 
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+OTHER_INPUTS = {1: ("signals", "C,L", "4096"), 3: ("volumes", "C,D,H,W", "32,64,64")}  # by number of axes
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Case:
     """One network with one set of weights, and the layers that are measured."""
 
     wanted: Wanted
     weights: str | None
     found: NamedModel
-    shape: tuple[int, ...]
     outputs: Outputs
     layers: list[str]
     reading: Reading
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one input, ``(C, *size)``."""
+        return self.outputs.shape
+
+    @property
     def file(self) -> Path | None:
         """The file that holds the weights, if there is one."""
-        return Path(self.weights) if self.weights is not None and is_file(self.weights) else None
+        return file_of(self.weights)
 
     @property
     def label(self) -> str:
         """The weights in one word."""
         return self.file.stem if self.file else self.weights or "random"
 
+    @property
+    def stem(self) -> str:
+        """What files are named after: the network and its weights."""
+        return f"{self.wanted.short}-{self.label}"
+
 
 @dataclass(frozen=True)
 class Settings:
-    """How every network is measured: keywords of the accumulator, and the protocol that fixed some of them."""
+    """The options, the keywords of the accumulator that they come to, and the protocol that fixed some of these."""
 
+    options: argparse.Namespace
     keywords: dict[str, Any]
     protocol: Protocol[Any] | None
 
+    @property
+    def several(self) -> bool:
+        """Whether there are several cases."""
+        return sum(map(len, self.options.weights)) > 1
+
 
 def make_settings(options: argparse.Namespace) -> Settings:
-    r"""
-    The settings of the measurement.
-
-    Raises:
-        ValueError: An option is one that the protocol fixes.
-    """
+    """The settings of the measurement; a ValueError where an option is one that the protocol fixes."""
     keywords = {
         "positions": (options.position or "center",),
         "channel": options.channel,
@@ -71,7 +85,7 @@ def make_settings(options: argparse.Namespace) -> Settings:
         "normalize": options.normalize,
     }
     if options.protocol is None:
-        return Settings(keywords, None)
+        return Settings(options, keywords, None)
     protocol = PROTOCOLS[options.protocol]
     fixed = {"channel": "channel" in protocol.settings, "position": protocol.central}
     for option, is_fixed in fixed.items():
@@ -79,18 +93,12 @@ def make_settings(options: argparse.Namespace) -> Settings:
             raise ValueError(f"--protocol {protocol.name} fixes the {option}; drop --{option}.")
     if options.normalize:
         raise ValueError(f"--protocol {protocol.name} takes the mean of the sample maps as they are; drop --normalize.")
-    return Settings(keywords | dict(protocol.settings), protocol)
+    return Settings(options, keywords | dict(protocol.settings), protocol)
 
 
-def make_cases(options: argparse.Namespace, settings: Settings) -> list[Case]:
-    r"""
-    The networks in the order of the command line, each with its weights one after the other.
-
-    Raises:
-        ValueError: A model, layer, unit or channel is not there.
-        ImportError, WeightsError: A model or its weights cannot be had.
-    """
-    device = _device(options.device)
+def make_cases(settings: Settings) -> list[Case]:
+    """The networks in the order of the command line, each with its weights one after the other."""
+    options, device = settings.options, _device(settings.options.device)
     cases: list[Case] = []
     for wanted, weights in zip(options.models, options.weights, strict=True):
         layers: list[str] | None = None
@@ -125,78 +133,82 @@ def image_format(model: nn.Module, device: torch.device) -> torch.memory_format:
 def _make_case(
     options: argparse.Namespace, wanted: Wanted, weights: str | None, device: torch.device, layers: list[str] | None
 ) -> Case:
-    file = Path(weights) if weights is not None and is_file(weights) else None
-    found = load_model(wanted, None if file else weights, seed=options.seed)
-    found, shape, outputs = _runnable(found, options)
+    file = file_of(weights)
+    found, outputs = _runnable(load_model(wanted, None if file else weights, seed=options.seed), options)
     reading = Reading("channels_first")
     try:
-        layers, reading = _choose(options, wanted, found.model, outputs, shape[1:], layers)
+        layers, reading = _choose(options, wanted, outputs, layers)
     except ValueError:
         if not options.list_layers:
             raise
         layers = []
     if file is not None:
-        chosen = [found.model.get_submodule(name) for name in layers]
-        left_out = read_weights(found.model, file, chosen or [found.model], shape)
-        found = dataclasses.replace(found, weights=f"from the file {file}")
+        chosen = [outputs.module(name) for name in layers]
+        left_out = read_weights(found.model, file, chosen or [found.model], outputs.shape)
+        found = replace(found, weights=f"from the file {file}")
         if left_out:
             say(left_out)
     found.model.to(device).to(memory_format=image_format(found.model, device))
-    return Case(wanted, weights, found, shape, outputs, layers, reading)
+    return Case(wanted, weights, found, outputs, layers, reading)
 
 
-def _runnable(found: NamedModel, options: argparse.Namespace) -> tuple[NamedModel, tuple[int, ...], Outputs]:
+def _input_shape(model: nn.Module, look: Look, options: argparse.Namespace) -> tuple[int, ...]:
+    """Shape of one input, ``(C, *size)``: what the user says, else what the first convolution and the look tell."""
+    if options.shape is not None:
+        return tuple(options.shape)
+    first = next((module for module in model.modules() if isinstance(module, CONVOLUTIONS)), None)
+    channels = first.in_channels if first is not None and first.in_channels else 3
+    num_dims = 2 if first is None else len(first.kernel_size)
+    if num_dims == 2:
+        return channels, *(options.size or look.size)
+    kind, axes, such = OTHER_INPUTS[num_dims]
+    raise ValueError(
+        f"The network takes {kind} of {counted(channels, 'channel')}; say how large: --shape {axes}, such as "
+        f"--shape {channels},{such}."
+    )
+
+
+def _runnable(found: NamedModel, options: argparse.Namespace) -> tuple[NamedModel, Outputs]:
     """The model, or the one that it holds as ``.model`` where it is a wrapper that cannot be run itself."""
-    inner = getattr(found.model, "model", None)
-    if not isinstance(inner, nn.Module):
-        shape = input_shape(found.model, found.look, options)
-        return found, shape, look(found.model, shape)
-    shape = input_shape(inner, found.look, options)
-    if type(found.model).__call__ is nn.Module.__call__:
+    held = getattr(found.model, "model", None)
+    inner = held if isinstance(held, nn.Module) else None
+    shape = _input_shape(found.model if inner is None else inner, found.look, options)
+    refusal = ValueError(
+        f"{type(found.model).__name__} is no network that can be run; pass the one that it holds as .model."
+    )
+    if inner is None or type(found.model).__call__ is nn.Module.__call__:
         try:
-            return found, shape, look(found.model, shape)
+            return found, look(found.model, shape)
         except ValueError as error:
-            refusal: Exception | None = error
-    else:
-        refusal = None
+            refusal = error
+    if inner is None:
+        raise refusal
     try:
         outputs = look(inner, shape)
     except ValueError:
-        raise refusal or ValueError(
-            f"{type(found.model).__name__} is no network that can be run; pass the one that it holds as .model."
-        ) from None
+        raise refusal from None
     say(f"{type(found.model).__name__} cannot be run itself; measured is the network that it holds as .model")
-    code = dataclasses.replace(found.code, expression=f"{found.code.expression}.model")
-    return dataclasses.replace(found, model=inner.eval().requires_grad_(False), code=code), shape, outputs
+    code = replace(found.code, expression=f"{found.code.expression}.model")
+    return replace(found, model=inner.eval().requires_grad_(False), code=code), outputs
 
 
 def _choose(
-    options: argparse.Namespace,
-    wanted: Wanted,
-    model: nn.Module,
-    outputs: Outputs,
-    size: Sequence[int],
-    layers: list[str] | None,
+    options: argparse.Namespace, wanted: Wanted, outputs: Outputs, layers: list[str] | None
 ) -> tuple[list[str], Reading]:
     asked = wanted.layers or options.layers
     if asked:
-        layers = wanted_layers(model, outputs, asked, options.call)
-    reading = Reading(_layout(options.layout)) if options.layout else detect_layout(outputs, size, layers)
+        layers = wanted_layers(outputs, asked, options.call)
+    reading = Reading(as_layout(options.layout)) if options.layout else detect_layout(outputs, layers)
     if layers is None:
-        layers = default_layers(model, outputs, reading.layout, size)
+        layers = default_layers(outputs, reading.layout)
         layers = layers if len(options.models) == 1 else layers[-1:]
     check_call(outputs, layers, options.call)
     return layers, reading
 
 
-def _layout(text: str) -> Layout:
-    kind, _, prefix = text.partition(":")
-    return tokens(int(prefix or 0)) if kind == "tokens" else channels_last if kind == "channels_last" else kind
-
-
 def _check_unit(case: Case, layer: str, keywords: dict[str, Any]) -> None:
     try:
-        _, channels, *grid = read_shape(layer, case.outputs[layer], case.reading.layout, case.shape[1:])
+        _, channels, *grid = read_shape(case.outputs, layer, case.reading.layout)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{error} Here: --layout channels_last or --layout tokens:PREFIX.") from error
     resolve_position(keywords["positions"][0], grid)
@@ -207,10 +219,6 @@ def _check_unit(case: Case, layer: str, keywords: dict[str, Any]) -> None:
         raise ValueError(f"--channel {outside[0]} is outside the {channels} channels of {layer}: 0 to {channels - 1}.")
 
 
-def each_model(cases: Sequence[Case]) -> Iterator[Case]:
-    """The first case of every model."""
-    seen = set()
-    for case in cases:
-        if case.wanted not in seen:
-            seen.add(case.wanted)
-            yield case
+def by_model(cases: Iterable[Case]) -> list[list[Case]]:
+    """The cases of every model."""
+    return [list(its) for _, its in groupby(cases, lambda case: case.wanted)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..measurement.accumulator import ERFAccumulator
-from .samples import Samples, loader
+from .samples import Samples
 
 FORMAT = "captum-erf run, version 2"
 WORDS = {  # what tells a run from another, as "it ..., this run ..."
@@ -28,19 +28,13 @@ WORDS = {  # what tells a run from another, as "it ..., this run ..."
 }
 
 
-@dataclass(frozen=True)
-class Identity:
-    """What tells a run from another, beside what the accumulator knows, as plain values."""
-
-    values: Mapping[str, Any]
-
-    def difference(self, stored: Mapping[str, Any]) -> str | None:
-        """The first difference from a stored run, in words; None where there is none."""
-        for key, value in self.values.items():
-            if stored.get(key) != value:
-                there, here = WORDS.get(key, (f"had --{key} {{}}", "has {}"))
-                return f"it {there.format(_words(stored.get(key)))}, this run {here.format(_words(value))}"
-        return None
+def _difference(stored: Mapping[str, Any], run: Mapping[str, Any]) -> str | None:
+    """The first difference from a stored run, in words; None where there is none."""
+    for key, value in run.items():
+        if stored.get(key) != value:
+            there, here = WORDS.get(key, (f"had --{key} {{}}", "has {}"))
+            return f"it {there.format(_words(stored.get(key)))}, this run {here.format(_words(value))}"
+    return None
 
 
 def _words(value: Any) -> str:
@@ -53,18 +47,14 @@ def _words(value: Any) -> str:
 
 @dataclass(frozen=True)
 class SavedRun:
-    """A run and the file that its state is written to after every so many batches."""
+    """The file of a run's state, and what tells the run from another, beside what the accumulator knows."""
 
     file: Path
-    identity: Identity
-    every: int
+    run: Mapping[str, Any]
 
     def load(self, accumulator: ERFAccumulator) -> bool:
-        r"""
+        """
         Takes the accumulator, and torch's random numbers, back to where the file's run was, if there is one.
-
-        Args:
-            accumulator (ERFAccumulator): Of the same measurement, without samples yet.
 
         Raises:
             ValueError: The file is damaged, no such file, or of another run; it says what differs.
@@ -79,7 +69,7 @@ class SavedRun:
             ) from error
         if not isinstance(stored, dict) or stored.get("format") != FORMAT:
             raise ValueError(f"{self.file} was not written by --resume of this version; name another file.")
-        difference = self.identity.difference(stored["run"])
+        difference = _difference(stored["run"], self.run)
         if difference:
             raise ValueError(
                 f"{self.file} belongs to another run: {difference}. Repeat that run's options, name another file, or "
@@ -96,7 +86,7 @@ class SavedRun:
         """Writes the state beside the file and then puts it in its place, so that a kill leaves the old or the new."""
         state = {
             "format": FORMAT,
-            "run": dict(self.identity.values),
+            "run": dict(self.run),
             "accumulator": accumulator.state_dict(),
             "random": torch.get_rng_state(),
         }
@@ -106,26 +96,6 @@ class SavedRun:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(beside, self.file)
-
-
-class Batches:
-    """Batches of the samples that the accumulator has not seen, and the run's state written on the way."""
-
-    def __init__(
-        self, samples: Samples, batch_size: int, accumulator: ERFAccumulator, saved: SavedRun | None = None
-    ) -> None:
-        self._loader = loader(samples, batch_size, first=accumulator.num_samples)
-        self._accumulator = accumulator
-        self._saved = saved
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __iter__(self) -> Iterator[list[Tensor]]:
-        for number, batch in enumerate(self._loader, 1):
-            yield batch
-            if self._saved is not None and (number % self._saved.every == 0 or number == len(self)):
-                self._saved.write(self._accumulator)
 
 
 def digest(model: nn.Module) -> str:

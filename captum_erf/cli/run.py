@@ -1,4 +1,4 @@
-"""From the options to the table and the files."""
+"""From the options to the tables and the files."""
 
 from __future__ import annotations
 
@@ -10,23 +10,21 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .. import visualization
 from ..erfmap import ERFMap
 from ..images import NoImagesError
-from ..result.report import channel_words, table
+from ..result.report import channel_words
 from ..spacing import Spacing
 from ..version import __version__
-from . import comparison, files
+from . import figure, files, naming
 from .code import show_code
-from .extents import extents
 from .listing import list_layers
 from .measure import Measured, measure
-from .notes import notes
 from .options import UsageError, plain
 from .page import write_page
-from .plan import Case, Settings, each_model, make_cases, make_settings
+from .plan import Case, Settings, by_model, make_cases, make_settings
+from .report import tables
 from .samples import Samples, make_samples
-from .terminal import fitted, tell
+from .terminal import tell
 
 LISTED = 8  # maps up to which each is named
 
@@ -35,13 +33,13 @@ def run(options: argparse.Namespace) -> None:
     """Measures what the options ask for, prints the table and writes the files."""
     try:
         settings = make_settings(options)
-        cases = make_cases(options, settings)
+        cases = make_cases(settings)
         if options.list_layers:
-            tell("\n\n".join(map(list_layers, each_model(cases))))
+            tell("\n\n".join(list_layers(first) for first, *_ in by_model(cases)))
             return
-        samples = make_samples(options, [case.shape for case in cases], [case.found.look for case in cases])
+        samples = make_samples(settings, cases)
         if options.show_code:
-            tell(show_code(options, settings, cases, samples))
+            tell(show_code(settings, cases, samples))
             return
         for case in cases:
             (options.spacing or Spacing()).along(len(case.shape) - 1)
@@ -51,20 +49,13 @@ def run(options: argparse.Namespace) -> None:
         raise
     except (ValueError, TypeError, IndexError) as error:
         raise UsageError(str(error)) from error
-    folder = _make_folder(options, cases)
+    folder = _make_folder(options.output or Path(naming.folder_name(cases)))
     tell(_header(cases, samples))
-    found = [measure(options, settings, case, its, len(cases) > 1) for case, its in zip(cases, samples, strict=True)]
-    _tell_and_write(options, settings, found, folder)
+    measured = [measure(settings, case, its) for case, its in zip(cases, samples, strict=True)]
+    _tell_and_write(settings, measured, folder)
 
 
-def _make_folder(options: argparse.Namespace, cases: Sequence[Case]) -> Path:
-    parts = [
-        *dict.fromkeys(
-            "-".join([case.wanted.short if len(cases) > 1 else case.wanted.name, *case.wanted.layers]) for case in cases
-        ),
-        *dict.fromkeys(case.label for case in cases if len(cases) > 1 or case.weights is not None),
-    ]
-    folder: Path = options.output or Path(files.folder_name(parts))
+def _make_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -77,42 +68,38 @@ def _header(cases: Sequence[Case], samples: Sequence[Samples]) -> str:
     return "\n".join([*networks, *dict.fromkeys(its.words for its in samples), ""])
 
 
-def _tell_and_write(
-    options: argparse.Namespace, settings: Settings, measured: Sequence[Measured], folder: Path
-) -> None:
+def _tell_and_write(settings: Settings, measured: Sequence[Measured], folder: Path) -> None:
     fields = [field for found in measured for field in found.fields]
     summaries = [field.summary() for field in tqdm(fields, desc="Fits", unit="layer")]
-    rows = [_origin(field) | summary for field, summary in zip(fields, summaries, strict=True)]
-    run: dict[str, Any] = {"captum_erf": __version__, "options": plain(options)}
     reports = [settings.protocol.report(field) for field in fields] if settings.protocol else []
+    run: dict[str, Any] = {"captum_erf": __version__, "options": plain(settings.options)}
     if reports:
         run["protocol"] = [report.to_dict() for report in reports]
-    texts = [
-        fitted(table(fields, summaries, comparison.labels(measured), comparison.differences(measured))),
-        *([fitted(extents(summaries, comparison.labels(measured), options.spacing))] if options.spacing else []),
-        notes(options, settings, measured, summaries),
-        *map(str, reports),
-    ]
+    texts = [*tables(settings, measured, summaries), *map(str, reports)]
     try:
         tell("\n\n".join(texts))
     finally:
-        maps = dict(zip(comparison.file_names(measured), fields, strict=True))
-        written = files.write(folder, maps, rows, run, _drawings(options, settings, measured))
+        rows = [_origin(field) | summary for field, summary in zip(fields, summaries, strict=True)]
+        names = naming.map_names({found.case: [field.layer for field in found.fields] for found in measured})
+        maps = dict(zip(names, fields, strict=True))
+        written = files.write(folder, maps, rows, run, _drawings(settings, measured))
     tell(f"\nWrote {_listed(written)} to {folder}")
 
 
-def _drawings(
-    options: argparse.Namespace, settings: Settings, measured: Sequence[Measured]
-) -> dict[str, Callable[[Path], object]]:
+def _origin(field: ERFMap) -> dict[str, Any]:
+    recipe = field.recipe
+    return {key: recipe[key] for key in ("model", "weights", "images")} | {"channel": channel_words(recipe)}
+
+
+def _drawings(settings: Settings, measured: Sequence[Measured]) -> dict[str, Callable[[Path], object]]:
     """The picture in every format, and the page, by the names of their files."""
-    several = len(measured) > 1
-    draw = cache(lambda: comparison.plot(measured) if several else visualization.plot_layers(measured[0].fields))
-    name = comparison.picture_name(len(measured))
+    draw = cache(partial(figure.plot, measured))
+    name = naming.picture_name(len(measured))
     drawings: dict[str, Callable[[Path], object]] = {
-        f"{name}.{ending}": lambda file: draw().savefig(file) for ending in options.format
+        f"{name}.{ending}": lambda file: draw().savefig(file) for ending in settings.options.format
     }
-    if options.page:
-        drawings["page.html"] = partial(write_page, options=options, settings=settings, measured=measured)
+    if settings.options.page:
+        drawings["page.html"] = partial(write_page, settings=settings, measured=measured)
     return drawings
 
 
@@ -120,8 +107,3 @@ def _listed(written: Sequence[Path]) -> str:
     maps = [file.name for file in written if file.suffix == ".npz"]
     others = [file.name for file in written if file.suffix != ".npz"]
     return ", ".join([*others, *(maps if len(maps) <= LISTED else [f"{len(maps)} maps (.npz)"])])
-
-
-def _origin(field: ERFMap) -> dict[str, Any]:
-    recipe = field.recipe
-    return {key: recipe[key] for key in ("model", "weights", "images")} | {"channel": channel_words(recipe)}

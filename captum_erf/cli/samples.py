@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from .. import images
 from ..images import NUM_SAMPLES, Crops, Look
 from ..text import counted, times
+from .plan import Case, Settings
 
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 COLOURS = (1, 3)  # channels of photographs
-OTHER_INPUTS = {1: ("signals", "C,L", "4096"), 3: ("volumes", "C,D,H,W", "32,64,64")}  # by number of axes
 
 
 class Own(Dataset[Tensor]):
@@ -73,8 +72,6 @@ class Arrays(Own):
         return len(self.files)
 
     def __getitem__(self, number: int) -> Tensor:
-        if not 0 <= number < len(self):
-            raise IndexError(f"array {number} is outside the {len(self)} arrays.")
         file = self.files[number]
         try:
             array: NDArray[np.generic] = np.load(file, mmap_mode="r", allow_pickle=False)
@@ -102,26 +99,38 @@ Samples = Crops | Noise | Arrays
 
 @dataclass(frozen=True)
 class Grouped(Dataset[tuple[Tensor, int]]):
-    """Samples from ``first`` to ``most``, with the number of what each is of: its image, or of a single one itself."""
+    """Samples from ``first`` on, with the number of what each is of: its image, or of a single one itself."""
 
     samples: Samples
-    most: int | None = None
     first: int = 0
 
     def __len__(self) -> int:
-        most = len(self.samples) if self.most is None else min(self.most, len(self.samples))
-        return most - self.first
+        return len(self.samples) - self.first
 
     def __getitem__(self, place: int) -> tuple[Tensor, int]:
         number = self.first + place
         return self.samples[number], self.samples.image_of(number) if self.samples.num_images > 1 else number
 
 
-def loader(
-    samples: Samples, batch_size: int, most: int | None = None, first: int = 0
-) -> DataLoader[tuple[Tensor, int]]:
+def loader(samples: Samples, batch_size: int, first: int = 0) -> DataLoader[tuple[Tensor, int]]:
     """Batches of the samples from the first on; drawing none of the random numbers that a stored run counts on."""
-    return DataLoader(Grouped(samples, most, first), batch_size, generator=torch.Generator())
+    return DataLoader(Grouped(samples, first), batch_size, generator=torch.Generator())
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Batches, after each of which something is done with its number, from 1 on."""
+
+    batches: DataLoader[Any]
+    then: Callable[[int], None]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        for number, batch in enumerate(self.batches, 1):
+            yield batch
+            self.then(number)
 
 
 def numbers_of(batch: Sequence[Tensor]) -> Tensor:
@@ -136,54 +145,21 @@ def independent_words(samples: Samples, used: int) -> str | None:
     return counted(used, "sample")
 
 
-def input_shape(model: nn.Module, look: Look, options: argparse.Namespace) -> tuple[int, ...]:
-    r"""
-    Shape of one input, ``(C, *size)``: what the user says, else the look's size with the channels that the network's
-    first convolution takes.
-
-    Raises:
-        ValueError: The network takes signals or volumes, whose size only the user knows.
-    """
-    if options.shape is not None:
-        return tuple(options.shape)
-    first = next((module for module in model.modules() if isinstance(module, CONVOLUTIONS)), None)
-    channels = first.in_channels if first is not None and first.in_channels else 3
-    num_dims = 2 if first is None else len(first.kernel_size)
-    if num_dims == 2:
-        return channels, *(options.size or look.size)
-    kind, axes, such = OTHER_INPUTS[num_dims]
-    raise ValueError(
-        f"The network takes {kind} of {counted(channels, 'channel')}; say how large: --shape {axes}, such as "
-        f"--shape {channels},{such}."
-    )
-
-
-def make_samples(
-    options: argparse.Namespace, shapes: Sequence[tuple[int, ...]], looks: Sequence[Look]
-) -> list[Samples]:
-    r"""
-    For every network its samples: the same images, crops and order for all, prepared for each in its own way.
-
-    Raises:
-        ValueError: The folder holds nothing of the kind that a network takes.
-    """
-    arrays = _array_files(options.data)
-    if arrays:
-        return [_arrays(options, arrays, shape) for shape in shapes]
-    crops: Crops | None = None
-    found: list[Samples] = []
-    for shape, look in zip(shapes, looks, strict=True):
-        if len(shape) != 3 or shape[0] not in COLOURS:
+def make_samples(settings: Settings, cases: Sequence[Case]) -> list[Samples]:
+    """For every network its samples: the same images, crops and order for all, prepared for each in its own way."""
+    options, crops, found = settings.options, None, list[Samples]()
+    arrays = [] if options.data is None else sorted(options.data.rglob("*.npy"))
+    for case in cases:
+        shape, look = case.shape, case.found.look
+        if arrays:
+            found.append(_arrays(options, arrays, shape))
+        elif len(shape) == 3 and shape[0] in COLOURS:
+            wanted = replace(look if shape[0] == len(look.mean) else look.in_grey(), size=(shape[1], shape[2]))
+            crops = _crops(options, wanted) if crops is None else replace(crops, look=wanted)
+            found.append(crops)
+        else:
             found.append(_noise(options, shape))
-            continue
-        wanted = replace(look if shape[0] == len(look.mean) else look.in_grey(), size=(shape[1], shape[2]))
-        crops = _crops(options, wanted) if crops is None else replace(crops, look=wanted)
-        found.append(crops)
     return found
-
-
-def _array_files(folder: Path | None) -> list[Path]:
-    return [] if folder is None else sorted(folder.rglob("*.npy"))
 
 
 def _arrays(options: argparse.Namespace, files: Sequence[Path], shape: tuple[int, ...]) -> Arrays:

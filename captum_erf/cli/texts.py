@@ -15,6 +15,8 @@ from ..spacing import Spacing
 LARGEST_SEED = 2**64 - 1
 FORMATS = ("png", "pdf", "svg", "eps", "jpg", "tif", "webp")
 UNNAMED = ("none", "random", "")
+LAYOUTS = {"channels_first": "", "channels_last": "", "tokens": "[:PREFIX]"}  # and what may stand behind them
+LAYOUT_WORDS = ", or ".join(", ".join(map("".join, LAYOUTS.items())).rsplit(", ", 1))
 
 
 @dataclass(frozen=True)
@@ -181,9 +183,10 @@ def channel(text: str) -> Any:
 
 
 def layout(text: str) -> str:
-    if text in ("channels_first", "channels_last") or re.fullmatch(r"tokens(:\d+)?", text):
+    kind, colon, prefix = text.partition(":")
+    if kind in LAYOUTS and (prefix.isdecimal() and LAYOUTS[kind] if colon else True):
         return text
-    raise ArgumentTypeError(f"{text!r} is not channels_first, channels_last, tokens or tokens:PREFIX")
+    raise ArgumentTypeError(f"{text!r} is not {LAYOUT_WORDS}")
 
 
 def formats(text: str) -> list[str]:

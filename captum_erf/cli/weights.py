@@ -38,21 +38,10 @@ class Misfit:
 
 
 def read_weights(model: nn.Module, file: str | Path, layers: Sequence[nn.Module], shape: Sequence[int]) -> str | None:
-    r"""
-    Loads a file's weights into a model.
+    """
+    Loads a file's weights, of ``torch.save`` or safetensors, into a model, and tells in words what was left out.
 
-    Args:
-        model (nn.Module): The model.
-        file (str or Path): A state dict, or a checkpoint that holds one, of ``torch.save`` or safetensors; read without
-            pickle.
-        layers (Sequence[nn.Module]): Those that are measured: what they do not depend on need not fit.
-        shape (Sequence[int]): Of one input, ``(C, *size)``.
-
-    Returns:
-        *str or None*: what was left out, in words.
-
-    Raises:
-        WeightsError: The file cannot be read, or does not fit.
+    What the measured ``layers`` do not depend on, for an input ``(C, *size)``, need not fit; else a WeightsError.
     """
     file = Path(file)
     state = max(_candidates(_load(file), file), key=lambda found: len(_fitting(model, found)))
@@ -186,19 +175,13 @@ def _reached(
         if isinstance(output, Tensor):
             outputs.append(output)
 
-    handles = [layer.register_forward_hook(keep) for layer in layers]
-    flags = {name: weight.requires_grad for name, weight in weights.items()}
-    try:
+    with left_alone(model), torch.enable_grad():
         model.requires_grad_(True)
-        with left_alone(model), torch.enable_grad():
-            model(noise(model, shape))
-            total = torch.stack([output.square().sum() for output in outputs]).sum()
-            gradients = torch.autograd.grad(total, list(weights.values()), allow_unused=True)
-    finally:
-        for handle in handles:
-            handle.remove()
-        for name, weight in weights.items():
-            weight.requires_grad_(flags[name])
+        for layer in layers:
+            layer.register_forward_hook(keep)
+        model(noise(model, shape))
+        total = torch.stack([output.square().sum() for output in outputs]).sum()
+        gradients = torch.autograd.grad(total, list(weights.values()), allow_unused=True)
     return {name for name, gradient in zip(weights, gradients, strict=True) if gradient is not None}
 
 

@@ -24,6 +24,7 @@ class Guess:
 
     def __init__(self) -> None:
         self.strides: dict[int, float] = {}
+        self.anchors: dict[tuple[int, Side], tuple[int, int]] = {}  # a unit, and where its gradient ends
         self._offsets: dict[tuple[int, Side], tuple[float, float]] = {}
 
     def learn(self, canvas: Canvas) -> None:
@@ -48,13 +49,24 @@ class Guess:
         moved = self.strides.get(bound.layer, 0.0) * bound.unit
         return low + moved, high + moved
 
+    def likely(self, bound: Bound) -> tuple[float, float]:
+        """The same, narrowed to where gradients end, as far as that is likely."""
+        low, high = self.interval(bound)
+        if bound[:2] in self.anchors:
+            unit, end = self.anchors[bound[:2]]
+            hint = round(end + self.strides.get(bound.layer, 0.0) * (bound.unit - unit))
+            if low - ROUNDING <= hint <= high + ROUNDING:
+                return hint, hint
+        return low, high
+
 
 def bisect(canvas: Canvas, bounds: Collection[Bound], guess: Guess, least_sections: int = 1) -> None:
     """Runs tests until each bound is known or known to lie beyond its end of the canvas.
 
     A pass cuts each bracket into as many sections as are cheap, and into ``least_sections`` at any price.
     """
-    misled: set[Bound] = set()
+    sources = (guess.likely, guess.interval, lambda bound: ANYWHERE)
+    chosen: dict[Bound, int] = {}  # the source that a bound is looked for by, which may mislead
     while True:
         guess.learn(canvas)
         brackets = {bound: canvas.bracket(bound) for bound in bounds}
@@ -64,13 +76,14 @@ def bisect(canvas: Canvas, bounds: Collection[Bound], guess: Guess, least_sectio
         sections = int(np.clip(SHARE_PER_PASS / canvas.cost / len(brackets), least_sections, MAX_SECTIONS))
         tests: set[Test] = set()
         for bound, bracket in brackets.items():
-            likely = _overlap(bracket, ANYWHERE if bound in misled else guess.interval(bound))
+            source = chosen.setdefault(bound, int(bound[:2] not in guess.anchors))
+            likely = _overlap(bracket, sources[source](bound))
             if likely == bracket and bracket[bound.side] == (0, canvas.length)[bound.side]:
                 tests.add(Test(bound.side, (1, canvas.length)[bound.side]))
                 continue
             tests.update(Test(bound.side, number) for number in _cuts(bracket, likely, sections))
             if sections >= likely[1] - likely[0]:
-                misled.add(bound)
+                chosen[bound] = min(source + 1, len(sources) - 1)
         canvas.test(tests, {bound.layer for bound in brackets})
 
 

@@ -8,15 +8,15 @@ the input's left end at the unit ``m * d`` further right, and beyond its right e
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from .bisection import Guess, bisect
-from .canvas import LOWER, UPPER, Bound, Canvas, Side, Test
-from .extents import Unit, gradient_extents
+from .canvas import LOWER, Bound, Canvas, Side, Test
+from .extents import Unit
 from .field import AxisBox, axis_stride
 from .pattern import Pattern, find_patterns
-from .periods import FIRST_GROWTH, LEAST_GROWTH, NO_PERIOD, Canvases, Period, PeriodSearch
+from .periods import FIRST_GROWTH, NO_PERIOD, Canvases, Period, PeriodSearch
 from .probing import Prober, Refused
 
 CHEAP = 0.3  # share of a whole pass below which a longer canvas also tests bounds that do not need it
@@ -52,12 +52,9 @@ class AxisSearch:
         """Finds all bounds, and the patterns of layers that merge scales, or of all of them."""
         own = self._own_canvas()
         if not self.is_repeated:
-            search = PeriodSearch(self.canvases, own, self.grid)
-            self.periods, self.endless = search.run(self._first_growth(own)), search.endless
+            self._find_periods(own)
         self.guess.strides = {layer: float(self.stride(layer)) for layer in self._layers}
         self._learn()
-        if len(own.size) == 1:
-            self._take_hints(own)
         if all_patterns and not self.is_repeated:
             self._find_patterns(self._layers, whole=True)
         ending = {bound for bound in self.bounds if bound[:2] not in self.endless}
@@ -66,7 +63,7 @@ class AxisSearch:
             self._look_beyond()
         near |= {bound for bound in ending if self._growth_seen(bound)}
         self._search_longer(near, ending - near)
-        searched = self.bounds - (near & self.outside.keys())
+        searched = ending - (near & self.outside.keys())
         bisect(own, searched, self.guess)
         self.inside = {bound: own.bracket(bound)[0] for bound in searched if not own.is_beyond(bound)}
         self._search_longer({bound for bound in self.inside if self.guess.is_torn(bound)})
@@ -79,40 +76,6 @@ class AxisSearch:
             whole = {bound for bound in self.bounds if bound in known and bound.opposite in known}
             layers = {bound.layer for bound in whole if all_patterns or self.guess.is_torn(bound)}
             self._find_patterns(layers, whole=all_patterns)
-
-    def _take_hints(self, own: Canvas) -> None:
-        """Tests bounds where they mostly lie: a canvas that cannot be thin is dear to bisect.
-
-        What is endless on one side alone mostly ends with the unit's own cell, as in causal networks; else bounds
-        mostly lie where gradients end.
-        """
-        self._test_hints(own, {bound: self._cell_end(bound) for bound in self.bounds if self._is_half_endless(bound)})
-        brackets = {bound: own.bracket(bound) for bound in self.bounds}
-        left = {bound.layer for bound, (low, high) in brackets.items() if low < high}
-        self._test_hints(own, self._gradient_ends(left))
-
-    def _test_hints(self, own: Canvas, hints: Mapping[Bound, int]) -> None:
-        tests = set()
-        for bound, hint in hints.items():
-            low, high = own.bracket(bound)
-            tests |= {Test(bound.side, number) for number in (hint, hint + 1) if low < number <= high}
-        own.test(tests, self._layers)
-
-    def _is_half_endless(self, bound: Bound) -> bool:
-        return bound[:2] not in self.endless and bound.opposite[:2] in self.endless
-
-    def _cell_end(self, bound: Bound) -> int:
-        return math.ceil(self.stride(bound.layer) * (bound.unit + bound.side))
-
-    def _gradient_ends(self, layers: Collection[int]) -> dict[Bound, int]:
-        prober = self.canvases.prober
-        ends: dict[Bound, int] = {}
-        for layer in layers:
-            extents = gradient_extents(prober.network.only([layer]), prober.batch, [self.units[layer]])[0]
-            for (unit,), extent in zip(self.units[layer], extents, strict=True):
-                if extent is not None:
-                    ends |= {Bound(layer, LOWER, unit): extent.offset[0], Bound(layer, UPPER, unit): extent.stop[0]}
-        return ends
 
     def _learn(self) -> None:
         for canvas in self.canvases.made.values():
@@ -219,6 +182,11 @@ class AxisSearch:
             any(canvas.units_reached(layer, strip).any() for strip in canvas.strips) for layer in self._layers
         )
 
+    def _find_periods(self, own: Canvas) -> None:
+        """Finds by how much the input must grow for the grids to grow evenly."""
+        search = PeriodSearch(self.canvases, self.grid)
+        self.periods = search.run(self._first_growth(own), search.likely_pixels())
+
     def _first_growth(self, own: Canvas) -> float:
         """By how much the first longer canvas grows: more where units may see far beyond the input, or all of it."""
         if any(all(own.units_reached(layer, strip).all() for strip in own.strips) for layer in self._layers):
@@ -228,7 +196,7 @@ class AxisSearch:
     def _look_beyond(self) -> None:
         """Tests for far taps of dilated kernels, which lie outside the input on both sides of what a unit sees."""
         for pixels, layers in self._layers_by_period().items():
-            repeats = self.canvases.repeats(pixels, max(self.length, LEAST_GROWTH))
+            repeats = self.canvases.repeats(pixels, self.canvases.least_growth)
             if repeats:
                 canvas = self.canvases[self.length + repeats * pixels]
                 with suppress(Refused):
@@ -261,7 +229,7 @@ class AxisSearch:
 
         Up to a stride of pixels at an end may be used by no unit, as where a patch does not fit any more.
         """
-        (low, high), (likely_low, likely_high) = own.bracket(bound), self.guess.interval(bound)
+        (low, high), (likely_low, likely_high) = own.bracket(bound), self.guess.likely(bound)
         margin = max(self.stride(bound.layer), own.margin)
         if bound.side == LOWER:
             return min(max(low, likely_low), high) < margin
@@ -291,8 +259,12 @@ class AxisSearch:
             bounds = bounds - self.outside.keys()
 
     def _growth_needed(self, bound: Bound) -> float:
-        low, high = self.guess.interval(bound)
-        return max(1.0, 1 - low if bound.side == LOWER else high - self.length + 1, self._growth_seen(bound))
+        return max(1.0, self._outside(bound), self._growth_seen(bound))
+
+    def _outside(self, bound: Bound) -> float:
+        """How many pixels further out than the input's end a bound may lie."""
+        low, high = self.guess.likely(bound)
+        return 1 - low if bound.side == LOWER else high - self.length + 1
 
     def _search_canvas(self, canvas: Canvas, repeats: int, bounds: set[Bound]) -> None:
         """Keeps the bounds that a longer canvas holds."""

@@ -99,16 +99,16 @@ class Canvas:
         return {LOWER: Test(LOWER, self.length - own_length), UPPER: Test(UPPER, own_length + 1)}
 
     def test(self, tests: Collection[Test], layers: Iterable[int]) -> None:
-        """Runs tests, as many in one pass as memory allows."""
+        """Runs tests, as many in one pass as memory allows; without any it looks at the grids."""
         tests, layers = sorted(tests), sorted(layers)
         per_pass = max(1, AREA_PER_PASS * self.prober.area_limit // math.prod(self.size))
-        for start in range(0, len(tests), per_pass):
+        for start in range(0, max(len(tests), 1), per_pass):
             self._run(tests[start : start + per_pass], layers)
 
     def _run(self, tests: list[Test], layers: list[int]) -> None:
         """Runs tests in one pass; the first one also checks that the canvas makes no NaN of its own."""
         canvas = self.prober.canvas(self.size)
-        batch = canvas.repeat(len(tests) + (not self._is_clean), *[1] * (canvas.ndim - 1))
+        batch = canvas.repeat(max(len(tests) + (not self._is_clean), 1), *[1] * (canvas.ndim - 1))
         for image, test in zip(batch, tests, strict=False):
             image.movedim(self.axis + 1, 0)[test.nan_positions(self.length)] = math.nan
         run = self.prober.reached if self.is_whole_input else self.prober.reached_on_canvas
@@ -118,7 +118,7 @@ class Canvas:
         for layer, reached in zip(layers, found, strict=True):
             others = tuple(axis for axis in range(1, reached.ndim) if axis != self.axis + 1)
             self.other_grid[layer] = tuple(reached.shape[axis] for axis in others)
-            if self.shorter and self.shorter.other_grid[layer] != self.other_grid[layer]:
+            if self.shorter and self.shorter.other_grid.get(layer, self.other_grid[layer]) != self.other_grid[layer]:
                 raise Refused("the grid changes on the other axes")
             self._narrow(layer, self._along_axis(reached, others), tests)
         self._is_clean = True

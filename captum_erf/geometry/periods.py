@@ -7,7 +7,7 @@ ends. Common periods are tried first, then those that strides measured between t
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -48,6 +48,8 @@ class Canvases:
         self.prober, self.axis, self.width = prober, axis, width
         self.length = prober.size[axis]
         self.made: dict[int, Canvas] = {}
+        self.are_thin = len(prober.size) > 1
+        self.least_growth = max(self.length, LEAST_GROWTH) if self.are_thin else LEAST_GROWTH
 
     def __getitem__(self, length: int) -> Canvas:
         """The canvas of a length."""
@@ -68,83 +70,93 @@ class Canvases:
 class PeriodSearch:
     """Finds the periods of the layers whose grid grows evenly with the input."""
 
-    def __init__(self, canvases: Canvases, own: Canvas, grid: list[int]) -> None:
-        self.canvases, self.own, self.grid = canvases, own, grid
+    def __init__(self, canvases: Canvases, grid: list[int], strides: Mapping[int, Fraction] | None = None) -> None:
+        self.canvases, self.grid = canvases, grid
+        self.strides = dict(strides or {})  # of layers of which they are known
         self.found: dict[int, Period] = {}
         self.fixed: set[int] = set()
         self.endless: set[tuple[int, Side]] = set()
 
-    def run(self, growth: float) -> dict[int, Period]:
+    def run(self, growth: float, candidates: Iterable[int]) -> dict[int, Period]:
         """The periods, layer by layer; canvases first grow by ``growth`` pixels, and more where that shows nothing."""
-        waiting = set(range(len(self.grid)))
-        if len(self.own.size) == 1:
-            waiting -= self._find_endless(waiting)
-        for pixels in self._likely_pixels(waiting):
-            covered = self._try(pixels, growth, waiting)
-            self._try(pixels, math.inf, covered)
-            waiting -= self.found.keys() | self.fixed
+        waiting = {layer for layer in range(len(self.grid)) if layer not in self.found and not self.sees_all(layer)}
+        tried: set[int] = set()
+        for pixels in candidates if waiting else ():
+            if pixels not in tried:
+                tried.add(pixels)
+                covered = self._try(pixels, growth, waiting)
+                self._try(pixels, math.inf, covered)
+                waiting -= self.found.keys() | self.fixed
+            if not waiting:
+                break
         return self.found
 
-    def _likely_pixels(self, waiting: Collection[int]) -> Iterator[int]:
-        """Common periods, and those of strides measured between two units, the most common one first."""
+    def sees_all(self, layer: int) -> bool:
+        """Whether all units of a layer see endlessly far on both sides."""
+        return {(layer, side) for side in Side} <= self.endless
+
+    def likely_pixels(self) -> Iterator[int]:
+        """Those of known strides, common periods, and those of strides measured now, the most common one first."""
+        unknown = set(range(len(self.grid))) - self.strides.keys()
+        yield from _doubled(self.strides.values())
         yield COMMON[0]
-        ends = {layer: (Bound(layer, UPPER, 0), Bound(layer, UPPER, self.grid[layer] // 2)) for layer in waiting}
-        bisect(self.own, [end for pair in ends.values() for end in pair], Guess())
-        strides = {
-            Fraction(self.own.bracket(last)[0] - self.own.bracket(first)[0], last.unit)
-            for first, last in ends.values()
-            if last.unit and not self.own.is_beyond(last)
-        }
-        yield from sorted((2 * stride.numerator for stride in strides if stride > 0), reverse=True)
+        yield from _doubled(self._measured(unknown))
         yield from COMMON[1:]
+
+    def _measured(self, layers: Collection[int]) -> set[Fraction]:
+        """The strides between a layer's first unit and its centre."""
+        ends = {layer: (Bound(layer, UPPER, 0), Bound(layer, UPPER, self.grid[layer] // 2)) for layer in layers}
+        own = self.canvases[self.canvases.length]
+        bisect(own, [end for pair in ends.values() for end in pair], Guess())
+        return {
+            Fraction(own.bracket(last)[0] - own.bracket(first)[0], last.unit)
+            for first, last in ends.values()
+            if last.unit and not own.is_beyond(last)
+        }
 
     def _misfit(self, pixels: int) -> float:
         """How badly a period goes with the sizes of the input and the grids."""
         strides = [self.canvases.length / units for units in self.grid]
         return round(max(abs(pixels / max(2, round(pixels / stride)) - stride) / stride for stride in strides), 1)
 
-    def _find_endless(self, layers: Collection[int]) -> set[int]:
+    def find_endless(self, covered: Collection[tuple[int, Side]]) -> None:
         """
-        The layers that need no further look: on a side on which all units see the input's end, they also see that of a
-        input twice as long. In 1-D canvases cannot be thin, and a further one would cost as much as many samples.
+        Looks whether all units of layers that see the input's end on a side also see that of an input twice as long.
+
+        They are taken to see endlessly far.
         """
-        covered = {
-            (layer, test.side)
-            for layer in layers
-            for test in self.own.strips
-            if self.own.units_reached(layer, test).all()
-        }
         pixels = min(COMMON, key=self._misfit)
         repeats = self.canvases.repeats(pixels, self.canvases.length)
         if not covered or repeats < 1:
-            return set()
+            return
         canvas = self.canvases[self.canvases.length + repeats * pixels]
-        ends = {side: Test(side, (1, canvas.length)[side]) for _, side in covered}
+        ends = {test.side: test for test in canvas.strips if test.side in {side for _, side in covered}}
         try:
             canvas.test(ends.values(), {layer for layer, _ in covered})
         except Refused:
-            return set()
+            return
         self.endless = {(layer, side) for layer, side in covered if canvas.units_reached(layer, ends[side]).all()}
-        everywhere = {layer for layer, _ in self.endless if {(layer, side) for side in Side} <= self.endless}
         for layer in {layer for layer, _ in self.endless}:
             units, rest = divmod(canvas.grid[layer] - self.grid[layer], repeats)
             is_same = canvas.grid[layer] * self.canvases.length == self.grid[layer] * canvas.length
-            if not rest and _is_plausible(pixels, units) and (is_same or layer in everywhere):
+            if not rest and _is_plausible(pixels, units) and (is_same or self.sees_all(layer)):
                 self.found[layer] = Period(pixels, units)
-        return everywhere | self.found.keys()
 
     def _try(self, pixels: int, growth: float, layers: set[int]) -> set[int]:
         """Tries a period on a longer canvas; returns the layers of which all units see the canvas's end."""
         length = self.canvases.length
-        repeats = self.canvases.repeats(pixels, max(growth, 2 * pixels, length, LEAST_GROWTH))
+        repeats = self.canvases.repeats(pixels, max(growth, 2 * pixels, self.canvases.least_growth))
         if not layers or not repeats:
             return set()
         canvas = self.canvases[length + repeats * pixels]
         start = 1 if math.isinf(growth) else min(pixels // 2, canvas.length - pixels)
         near, further = Test(LOWER, start), Test(LOWER, start + pixels)
         far_end = [Test(UPPER, canvas.length - start + 1)] if growth else []
+        tests = {near, further, *far_end} if layers - self.strides.keys() else set()
+        if growth or canvas.length >= 2 * length:
+            tests |= set(canvas.tests_beyond.values())
         try:
-            canvas.test({near, further, *far_end, *canvas.tests_beyond.values()}, layers)
+            canvas.test(tests, layers)
         except Refused:
             return set()
         for layer in layers:
@@ -152,11 +164,22 @@ class PeriodSearch:
             if units == rest == 0:
                 self.fixed.add(layer)
             reached = canvas.units_reached(layer, near), canvas.units_reached(layer, further)
-            if not rest and _is_plausible(pixels, units) and _moves(*reached, units):
+            moves = self._is_known(layer, pixels, units) or (near in tests and _moves(*reached, units))
+            if not rest and _is_plausible(pixels, units) and moves:
                 self.found[layer] = Period(pixels, units)
             else:
                 self.found.pop(layer, None)
+                self.strides.pop(layer, None)
         return {layer for layer in layers & self.found.keys() if canvas.units_reached(layer, near).all()}
+
+    def _is_known(self, layer: int, pixels: int, units: int) -> bool:
+        """Whether a layer's units lie as far apart as a period says."""
+        return self.strides.get(layer) == Fraction(pixels, units or 1)
+
+
+def _doubled(strides: Iterable[Fraction]) -> list[int]:
+    """Periods of two units or more, the longest first."""
+    return sorted({2 * stride.numerator for stride in strides if stride > 0}, reverse=True)
 
 
 def _is_plausible(pixels: int, units: int) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +20,9 @@ from ..network.batch import Batch
 from ..network.guards import aside
 from ..network.layouts import tokens
 from ..network.network import Network
-from ..network.passes import LayerLeftOut, read
+from ..network.passes import read
 from ..network.readings import Settled
+from ..network.recorder import LayerLeftOut
 from .nan_mode import NaNRefused, TooManyOperators, safe_nan
 
 MIN_AREA_LIMIT = 32768  # pixels of a canvas that small inputs may use
@@ -60,7 +62,7 @@ class Prober:
                     "check the weights and the precision, or pass real inputs instead of a shape."
                 )
 
-    def running(self) -> AbstractContextManager[None]:
+    def running(self) -> AbstractContextManager[Any]:
         """Eval mode, no gradients; the caller's random state is left alone."""
         return aside(self.network, self.batch)
 

@@ -11,6 +11,7 @@ from ..network.units import Positions, resolve_positions
 from .bounds import AxisSearch
 from .extents import Unit
 from .field import Box, TheoreticalReceptiveField
+from .line import LineSearch
 from .probing import CannotProbe, Prober, Refused
 from .proof import prove
 
@@ -95,8 +96,9 @@ def warn_of_estimates(layers: Sequence[str], reason: str) -> None:
 def _find_boxes(prober: Prober, units: Sequence[Sequence[Unit]], all_patterns: bool) -> list[list[Box]]:
     """The boxes of units, layer by layer; the last axis comes first, along which memory is read fastest."""
     searches: list[AxisSearch] = []
+    kind = LineSearch if len(prober.size) == 1 else AxisSearch
     for axis in reversed(range(len(prober.size))):
-        searches.insert(0, AxisSearch(prober, axis, units, searches))
+        searches.insert(0, kind(prober, axis, units, searches))
         searches[0].run(all_patterns=all_patterns)
     boxes = [
         [tuple(search.box(layer, unit[search.axis]) for search in searches) for unit in layer_units]

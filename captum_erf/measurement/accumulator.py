@@ -12,8 +12,7 @@ from ..erfmap import ERFMap
 from ..geometry.field import TheoreticalReceptiveField
 from ..geometry.region import Region
 from ..network.batch import Batch
-from ..network.guards import same_random_numbers, unchanged
-from ..network.state import Values
+from ..network.guards import SetUp, same_random_numbers, unchanged
 from ..result.sums import GroupSums, finite_samples
 from . import ranks as distributed
 from .measurement import Measurement
@@ -124,22 +123,22 @@ class ERFAccumulator:
         self._check_sound()
         names = self.measurement.names(batch, len(taken))
         if len(taken) > 0:
-            with self.measurement.running(taken) as values:
-                first = self._plan or self._make_plan(taken, values)
+            with self.measurement.running(taken) as found:
+                first = self._plan or self._make_plan(taken, found)
                 plan, maps = self._measured(taken, first, advance)
             if self.measurement.nonfinite == "raise":
                 self._check_finite(plan, maps)
             if self._plan is None:
                 plan = plan.corrected(maps)
             if self.measurement.normalize:
-                maps = [found.normalized() for found in maps]
+                maps = [item.normalized() for item in maps]
             self._open([(plan.layer(unit), unit.theoretical) for unit in plan.units], shape)
             self._routes = join_routes(self._routes, [[route.words] for route in plan.routes])
             self._plan = plan
             seen = prints(taken.measured, names)
             groups = self._numbering.add(names)
-            for entry, found in zip(self._entries, maps, strict=True):
-                entry.sums.add(found.values.detach(), found.region, groups, seen)
+            for entry, item in zip(self._entries, maps, strict=True):
+                entry.sums.add(item.values.detach(), item.region, groups, seen)
             self._num_seen += len(taken)
         self._num_batches += 1
 
@@ -284,11 +283,12 @@ class ERFAccumulator:
             maps = plan.sample_maps(batch, advance)
         return plan, maps
 
-    def _make_plan(self, batch: Batch, values: Values | None = None) -> Plan:
+    def _make_plan(self, batch: Batch, found: SetUp | None = None) -> Plan:
         """A plan, for which no random numbers are used up, and after which all weights are compared."""
-        compared = unchanged(self.measurement.network.modules, eval_mode=False, values=values)
+        compared = unchanged(self.measurement.network.modules, eval_mode=False, values=found.values if found else None)
         with same_random_numbers(batch.measured.device), compared:
-            return make_plan(self.measurement, batch, min(self._most_samples, self._most_batches * len(batch)))
+            expected = min(self._most_samples, self._most_batches * len(batch))
+            return make_plan(self.measurement, batch, expected, found.look if found else None)
 
     def _check_sound(self) -> None:
         if self._refuted is not None:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ..network.batch import Batch, read_batch
-from ..network.guards import denormals_flushed, gradients_enabled, seeded, set_up, unchanged
+from ..network.guards import SetUp, denormals_flushed, gradients_enabled, seeded, set_up, unchanged
 from ..network.network import Network
-from ..network.state import Structure, Values
+from ..network.state import Structure
 from ..network.units import (
     Channel,
     NeuronSelector,
@@ -117,21 +117,21 @@ class Measurement:
         return names[:samples]
 
     @contextmanager
-    def running(self, batch: Batch) -> Iterator[Values | None]:
+    def running(self, batch: Batch) -> Iterator[SetUp | None]:
         """
         Gradients are on, modules in the wanted mode; everything is as before afterwards.
 
-        Of the weights only those are compared that were seen to change in a pass before. The values of all are given
-        where the network has set itself up.
+        Of the weights only those are compared that were seen to change in a pass before. What is known of the network
+        from setting itself up is given where it has done so now.
         """
-        values: Values | None = None
+        found: SetUp | None = None
 
         def look() -> tuple[Structure, bool]:
-            nonlocal values
-            reach, values = set_up(self.network, batch)
-            return Structure(list(reach.modules)), reach.is_plain
+            nonlocal found
+            found = set_up(self.network, batch)
+            return Structure(list(found.reach.modules)), found.reach.is_plain
 
         known = self.memo.recall(("structure", self.eval_mode), look, lambda found: found[1] and found[0].holds)
         guarded = unchanged(known[0].modules, eval_mode=self.eval_mode, weights=False, structure=known[0])
         with gradients_enabled(), denormals_flushed(), guarded, seeded(self.generator, batch.measured.device):
-            yield values
+            yield found

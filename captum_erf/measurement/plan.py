@@ -6,13 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
-
 from ..geometry.field import TheoreticalReceptiveField
 from ..geometry.region import Region
 from ..geometry.search import probe, warn_of_estimates
 from ..network.batch import Batch
+from ..network.looks import Look
 from ..network.network import Network
 from ..network.readings import Settled, settle
 from ..network.units import GRID, Position, Positions
@@ -80,7 +78,7 @@ class Plan:
         if not self.alone:
             return
         deciding = {unit for unit in self.alone if self.verdicts[unit].decides}
-        differences = Rehearsal(self.measurement, usable_sample(batch)).refuted(self.alone, deciding)
+        differences = Rehearsal(self.measurement, batch.usable_sample()).refuted(self.alone, deciding)
         if differences:
             raise self._refuted(differences)
 
@@ -117,15 +115,15 @@ class Plan:
         return replace(self, units=tuple(units))
 
 
-def make_plan(measurement: Measurement, batch: Batch, expected: int = MANY) -> Plan:
+def make_plan(measurement: Measurement, batch: Batch, expected: int = MANY, look: Look | None = None) -> Plan:
     """
     Finds the units' theoretical fields and their routes, with one sample of a batch and the values of four.
 
     What planning takes has to come back: over fewer samples than are ``expected``, units keep the whole input, or their
     window, without crops on the way (see :mod:`captum_erf.measurement.sharing`).
     """
-    sample = usable_sample(batch)
-    settled, fields = _fields(measurement, sample)
+    sample = batch.usable_sample()
+    settled, fields = _fields(measurement, sample, look)
     cancelling = settled.cancelling if measurement.neuron_selector is None and measurement.channel is None else []
     if cancelling:
         settled.warn_of_cancelling()
@@ -149,24 +147,14 @@ def make_plan(measurement: Measurement, batch: Batch, expected: int = MANY) -> P
     return Plan(measurement, units, routes, verdicts, cancelling)
 
 
-def usable_sample(batch: Batch) -> Batch:
-    """One sample to set up with: the first that is finite, or the first one with zeros where it is not."""
-    sample = batch.sample(int(finite_samples(batch.measured).int().argmax()))
-    finite = [
-        torch.nan_to_num(item, 0.0, 0.0, 0.0) if isinstance(item, Tensor) and item.is_floating_point() else item
-        for item in sample.inputs
-    ]
-    return replace(sample, inputs=tuple(finite))
-
-
-def _fields(measurement: Measurement, sample: Batch) -> tuple[Settled, Fields]:
+def _fields(measurement: Measurement, sample: Batch, look: Look | None) -> tuple[Settled, Fields]:
     """The network with its calls settled, and the theoretical fields of its units."""
     find = _fields_or_none if measurement.neuron_selector is not None else _fields_of_all
     network, positions = measurement.network, measurement.positions
     if not sample.is_alone:
-        return find(network, positions, sample)
+        return find(network, positions, sample, look)
     key = (find, positions, tuple(sample.measured.shape[1:]), network.settings())
-    return measurement.memo.recall(key, lambda: find(network, positions, sample))
+    return measurement.memo.recall(key, lambda: find(network, positions, sample, look))
 
 
 def _named(positions: Positions, fields: Sequence[TheoreticalReceptiveField | None]) -> Sequence[Position]:
@@ -176,18 +164,18 @@ def _named(positions: Positions, fields: Sequence[TheoreticalReceptiveField | No
     return positions
 
 
-def _fields_of_all(network: Network, positions: Positions, sample: Batch) -> tuple[Settled, Fields]:
-    settled = settle(network, sample)
+def _fields_of_all(network: Network, positions: Positions, sample: Batch, look: Look | None) -> tuple[Settled, Fields]:
+    settled = settle(network, sample, look=look)
     return settled, [list(row) for row in probe(settled, sample, positions)]
 
 
-def _fields_or_none(network: Network, positions: Positions, sample: Batch) -> tuple[Settled, Fields]:
+def _fields_or_none(network: Network, positions: Positions, sample: Batch, look: Look | None) -> tuple[Settled, Fields]:
     """A neuron selector needs no grid: where a layer has none, its units have no fields."""
-    settled = settle(network, sample, grids=False)
+    settled = settle(network, sample, grids=False, look=look)
     fields: Fields = []
     for place in range(len(network.layers)):
         try:
-            (row,) = _fields_of_all(settled.network.only([place]), positions, sample)[1]
+            (row,) = _fields_of_all(settled.network.only([place]), positions, sample, None)[1]
             fields.append([field if field and not field.is_estimated else None for field in row])
         except (ValueError, TypeError):
             fields.append([None] * (1 if positions == GRID else len(positions)))

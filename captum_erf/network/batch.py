@@ -121,6 +121,11 @@ class Batch:
         """A batch of one of the samples, the network's to change."""
         return self.map(lambda item: item[number : number + 1].detach().clone() if self._is_batch(item) else item)
 
+    def usable_sample(self) -> Batch:
+        """One sample to set up with: the first that is finite, or the first one with zeros where it is not."""
+        finite = self.measured.isfinite().flatten(1).all(1)
+        return self.sample(int(finite.int().argmax())).map(_finite)
+
     def head(self, count: int) -> Batch:
         """The first samples."""
         return self.map(lambda item: item[:count] if self._is_batch(item) else item)
@@ -257,3 +262,8 @@ def as_arguments(given: Any) -> tuple[Any, ...]:
     if given is None:
         return ()
     return given if isinstance(given, tuple) else (given,)
+
+
+def _finite(item: Any) -> Any:
+    is_float = isinstance(item, Tensor) and item.is_floating_point()
+    return torch.nan_to_num(item, 0.0, 0.0, 0.0) if is_float else item

@@ -6,10 +6,7 @@ What is remembered holds for the same forward function in the same settings, for
 from __future__ import annotations
 
 import weakref
-from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from collections.abc import Hashable, Sequence
 
 from torch.nn import Module
 
@@ -19,9 +16,16 @@ from .network import Network
 _seen: weakref.WeakKeyDictionary[Module, tuple[Hashable, int]] = weakref.WeakKeyDictionary()
 
 
-@contextmanager
-def counting(network: Network, batch: Batch) -> Iterator[None]:
-    """Counts how often layers run in the pass inside, and remembers it where the pass comes to its end.
+def known_calls(network: Network, batch: Batch) -> list[int] | None:
+    """How often each layer runs, if it is known."""
+    key = calls_key(network, batch)
+    found = [_seen.get(layer.module, (None, 0)) for layer in network.layers]
+    return [count for _, count in found] if key and all(known == key for known, _ in found) else None
+
+
+def remember_calls(network: Network, key: Hashable, counts: Sequence[int]) -> None:
+    """
+    Remembers what a pass to the end has shown, for the key that held before it.
 
     Examples::
 
@@ -30,42 +34,15 @@ def counting(network: Network, batch: Batch) -> Iterator[None]:
         >>> relu = nn.ReLU()
         >>> network, batch = Network.of(nn.Sequential(relu, relu), ["0"], call=1), Batch((torch.ones(1, 1, 4),))
         >>> known_calls(network, batch)
-        >>> with counting(network, batch):
-        ...     _ = network.forward_func(*batch.inputs)
+        >>> remember_calls(network, calls_key(network, batch), [2])
         >>> known_calls(network, batch)
         [2]
     """
-    counts: Counter[Module] = Counter()
-    key = _key(network, batch)
-
-    def count(module: Module, _args: Any, _output: Any) -> None:
-        counts[module] += 1
-
-    with ExitStack() as stack:
-        for module in {layer.module for layer in network.layers}:
-            stack.callback(module.register_forward_hook(count).remove)
-        yield
-    _remember(network, key, [counts[layer.module] for layer in network.layers])
-
-
-def known_calls(network: Network, batch: Batch) -> list[int] | None:
-    """How often each layer runs, if it is known."""
-    key = _key(network, batch)
-    found = [_seen.get(layer.module, (None, 0)) for layer in network.layers]
-    return [count for _, count in found] if key and all(known == key for known, _ in found) else None
-
-
-def remember_calls(network: Network, batch: Batch, counts: Sequence[int]) -> None:
-    """Remembers what a pass to the end has shown."""
-    _remember(network, _key(network, batch), counts)
-
-
-def _remember(network: Network, key: Hashable, counts: Sequence[int]) -> None:
     if key:
         _seen.update((layer.module, (key, count)) for layer, count in zip(network.layers, counts, strict=True))
 
 
-def _key(network: Network, batch: Batch) -> Hashable:
+def calls_key(network: Network, batch: Batch) -> Hashable:
     """What counts depend on; None where it cannot be told, or where devices share the calls."""
     if network.is_parallel or not isinstance(network.forward_func, Module):
         return None

@@ -13,26 +13,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
 from weakref import WeakSet
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Module
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from .batch import Batch
-from .calls import counting
+from .calls import calls_key, remember_calls
 from .layers import unwrap
+from .looks import Look
 from .network import Network
 from .reach import Reach
 from .state import Structure, Values, all_tensors, changed_weights
 
 _set_up: WeakSet[Module] = WeakSet()  # modules that have run here undisturbed
 _guards: ContextVar[Guards | None] = ContextVar("_guards", default=None)  # those around
-DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout)
 
 
 @dataclass(frozen=True)
@@ -158,9 +155,11 @@ def one_pass(modules: Sequence[Module]) -> Iterator[None]:
 
 
 @contextmanager
-def aside(network: Network, batch: Batch) -> Iterator[None]:
+def aside(network: Network, batch: Batch) -> Iterator[Look | None]:
     """
     For a look at the network on the side: eval mode, no gradients, random state and warnings left alone.
+
+    What its first pass has shown is given, where this was it.
 
     Examples::
 
@@ -173,8 +172,10 @@ def aside(network: Network, batch: Batch) -> Iterator[None]:
         >>> network.forward_func.training
         True
     """
-    with unchanged(list(set_up(network, batch)[0].modules), eval_mode=True), quiet(batch.measured.device):
-        yield
+    found = set_up(network, batch)
+    guarded = unchanged(list(found.reach.modules), eval_mode=True, values=found.values)
+    with guarded, quiet(batch.measured.device):
+        yield found.look
 
 
 @contextmanager
@@ -204,12 +205,6 @@ def same_random_numbers(device: torch.device) -> Iterator[None]:
     finally:
         random.setstate(ours)
         np.random.set_state(numpys)  # noqa: NPY002
-
-
-def random_states() -> tuple[bytes | str, ...]:
-    """Where the generators of NumPy and Python stand."""
-    numpys: Any = np.random.get_state()  # noqa: NPY002
-    return numpys[1].tobytes(), repr((numpys[2], random.getstate()))
 
 
 @contextmanager
@@ -242,14 +237,29 @@ def seeded(generator: torch.Generator | None, device: torch.device) -> Iterator[
         yield
 
 
-def set_up(network: Network, batch: Batch) -> tuple[Reach, Values | None]:
+@dataclass
+class SetUp:
+    """
+    A network that has set itself up.
+
+    Attributes:
+        reach (Reach): What it shows from then on.
+        values (Values, optional): Of all that its modules hold, where they had to be remembered anyway.
+        look (Look, optional): What the first pass has shown of a batch's usable sample, where it has left no trace.
+    """
+
+    reach: Reach
+    values: Values | None = None
+    look: Look | None = None
+
+
+def set_up(network: Network, batch: Batch) -> SetUp:
     """
     Lets a network that was never run here set itself up: one undisturbed pass over one sample, before anything is
-    remembered of it. The calls of its layers are counted on the way (see :mod:`captum_erf.network.calls`).
+    remembered of it.
 
     Where the pass adds children, weights, buffers or hooks, all that it has set up stays. Else, and where it fails,
-    all goes; the passes that follow put back what each of them sets up. Returns the network's reach from then on, and
-    the values of all that they hold where these had to be remembered anyway.
+    all goes; the passes that follow put back what each of them sets up.
 
     Examples::
 
@@ -260,7 +270,7 @@ def set_up(network: Network, batch: Batch) -> tuple[Reach, Values | None]:
         ...             self.norm = nn.Identity()
         ...         return self.norm(x)
         >>> model = Lazy()
-        >>> reach, _ = set_up(Network.of(model, [""]), Batch((torch.ones(1, 1, 4),)))
+        >>> found = set_up(Network.of(model, [""]), Batch((torch.ones(1, 1, 4),)))
         >>> model
         Lazy(
           (norm): Identity()
@@ -269,18 +279,22 @@ def set_up(network: Network, batch: Batch) -> tuple[Reach, Values | None]:
     reach = network.reach
     modules = list(reach.modules)
     if all(module in _set_up for module in modules):
-        return reach, None
+        return SetUp(reach)
     flags = [module for module in modules if module.training]
     structure, values = Structure(modules), Values(all_tensors(modules))
-    has_grown = False
+    look, is_whole, has_grown = Look(network), False, False
     try:
         for module in flags:
             module.training = False
         with suppress(Exception), quiet(batch.measured.device):
-            sample = batch.sample().map(_finite)
-            with counting(network, sample):
+            sample = batch.usable_sample()
+            key = calls_key(network, sample)
+            with look.looking(), look.recorder.watching():
                 unwrap(network.forward_func)(*sample.given, *sample.arguments)
             has_grown = structure.has_grown()
+            is_whole = not (has_grown or network.is_parallel)
+            if is_whole:
+                remember_calls(network, key, look.calls)
     finally:
         for module in flags:
             module.training = True
@@ -289,31 +303,4 @@ def set_up(network: Network, batch: Batch) -> tuple[Reach, Values | None]:
             values.restore()
     reach = network.reach
     _set_up.update(reach.modules)
-    return reach, None if has_grown else values
-
-
-def _finite(item: Any) -> Any:
-    is_float = isinstance(item, Tensor) and item.is_floating_point()
-    return torch.nan_to_num(item, 0.0, 0.0, 0.0) if is_float else item
-
-
-class Unseen(TorchFunctionMode):
-    """Notices what behaves as in training although every module in sight is in evaluation mode, in this thread alone.
-
-    It is part of a module that the forward function does not show, or a function called with ``training=True``.
-    ``normalises_samples`` tells whether samples are normalised by their own statistics.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: dict[str, None] = {}
-        self.normalises_samples = False
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = kwargs or {}
-        self.normalises_samples |= func in (F.instance_norm, torch.instance_norm)
-        drops = func in DROPOUTS and given.get("p", 0.5) > 0
-        updates = func is F.batch_norm and args[1] is not None
-        if (drops or updates) and given.get("training", drops):
-            self.names[func.__name__] = None
-        return func(*args, **given)
+    return SetUp(reach, None if has_grown else values, look if is_whole else None)

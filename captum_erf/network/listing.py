@@ -10,7 +10,8 @@ from .batch import Batch
 from .guards import aside
 from .layouts import Layout, apply_layout, check_layout
 from .network import Network
-from .passes import Recorder, record
+from .passes import record
+from .recorder import Recorder
 
 
 def layers_with_grid(model: Module, batch: Batch, layout: Layout) -> list[str]:

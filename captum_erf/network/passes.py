@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-import copy
-import functools
-import threading
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Module
-from torch.utils._pytree import tree_leaves, tree_map
 
 from .batch import Batch
 from .guards import eager, guarded_modules, one_pass
-from .layers import Layer, quantised, unwrap
+from .layers import unwrap
 from .layouts import apply_layout
 from .network import Network
+from .recorder import LayersReached, Recorder
 
 IMAGE_FORMAT = torch.channels_last if torch.__version__ >= "2.7" else torch.contiguous_format
 """Convolutions run faster channels-last. Before torch 2.7 they crash in it where no window of a row reads a pixel, only
 padding (https://github.com/pytorch/pytorch/issues/136348)."""
 
 
-class _LayersReached(BaseException):
-    """Ends the forward pass; no ``except Exception`` of the network's own may swallow it."""
-
-
 class WrongInput(RuntimeError):
     """The network does not run, and what is wrong with its weights or inputs is known."""
-
-
-class LayerLeftOut(RuntimeError):
-    """A layer that ran in an earlier forward pass did not run in this one."""
 
 
 def run(network: Network, batch: Batch) -> dict[int, Any]:
@@ -71,58 +59,6 @@ def read(network: Network, batch: Batch) -> list[Tensor]:
     return [apply_layout(network.layout, outputs[place], layer.name) for place, layer in enumerate(network.layers)]
 
 
-class Recorder:
-    """Counts the calls of the layers and keeps what those that are asked for hand over, by layer and device.
-
-    It ends the pass with the last of them, unless several devices run it or it is to be seen ``to_the_end``.
-    """
-
-    def __init__(self, network: Network, *, to_the_end: bool = False) -> None:
-        self.network, self.layers = network, network.layers
-        self.stop = not (network.is_parallel or to_the_end)
-        self.device_ids = list(network.device_ids or getattr(network.forward_func, "device_ids", None) or [])
-        self.outputs: dict[int, dict[torch.device | None, Any]] = {}
-        self.counts: Counter[tuple[int, torch.device | None]] = Counter()
-        self.lock = threading.Lock()
-
-    def keep(self, place: int, output: Any) -> None:
-        device = _device(output)
-        with self.lock:
-            self.counts[place, device] += 1
-            if self.counts[place, device] != (self.layers[place].call or 0) + 1:
-                return
-            complete = len(self.outputs.keys() | {place}) == len(self.layers)
-            is_last = complete and self.stop and torch.is_grad_enabled()  # else what was written is put back
-            kept = output if is_last else tree_map(_clone, output)
-            self.outputs.setdefault(place, {})[device] = kept
-        if complete and self.stop:
-            raise _LayersReached
-
-    @property
-    def calls(self) -> list[int]:
-        """How often each layer was called, on one device."""
-        return [
-            max((count for (counted, _), count in self.counts.items() if counted == place), default=0)
-            for place in range(len(self.layers))
-        ]
-
-    def found(self) -> dict[int, Any]:
-        """What each layer handed over; refuses layers whose call never came."""
-        for place, layer in enumerate(self.layers):
-            if place not in self.outputs:
-                raise (
-                    left_out(layer) if layer.call is not None else no_such_call(self.network, layer, self.calls[place])
-                )
-            if any(map(_is_batched, tree_leaves(list(self.outputs[place].values())))):
-                raise TypeError(
-                    f"Layer {layer.name!r} runs under torch.func.vmap, which hides the samples from it; pass the model "
-                    "itself as forward_func, and whole batches."
-                )
-            if any(isinstance(item, Tensor) and item.is_quantized for item in self.outputs[place].values()):
-                raise quantised(layer.name)
-        return {place: _join(outputs, self.device_ids) for place, outputs in self.outputs.items()}
-
-
 def record(network: Network, batch: Batch, recorder: Recorder) -> None:
     """Runs the network before a recorder."""
     try:
@@ -141,10 +77,9 @@ def _record(network: Network, batch: Batch, recorder: Recorder, image_format: to
     inputs = tuple(_copy(item, image_format) for item in batch.given)
     with ExitStack() as stack:
         stack.enter_context(one_pass(modules))
-        for place, layer in enumerate(network.layers):
-            stack.callback(watch(layer, functools.partial(recorder.keep, place), network.layer_input))
+        stack.enter_context(recorder.watching())
         stack.enter_context(eager())
-        stack.enter_context(suppress(_LayersReached))
+        stack.enter_context(suppress(LayersReached))
         try:
             unwrap(network.forward_func)(*inputs, *batch.arguments)
         except RuntimeError as error:
@@ -152,44 +87,6 @@ def _record(network: Network, batch: Batch, recorder: Recorder, image_format: to
             if reason:
                 raise WrongInput(f"{reason} The network says: {error}") from error
             raise
-
-
-def watch(layer: Layer, keep: Callable[[Any], None], layer_input: bool = False) -> Callable[[], None]:
-    """Calls ``keep`` with all that the layer hands over, or is given, until what is returned is called."""
-    if layer_input:
-
-        def before(_module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            given = (*args, *kwargs.values())
-            keep(given[0] if len(given) == 1 else given)
-
-        return layer.module.register_forward_pre_hook(before, with_kwargs=True).remove
-
-    def after(_module: Module, _args: tuple[Any, ...], output: Any) -> None:
-        keep(output)
-
-    return layer.module.register_forward_hook(after).remove
-
-
-def left_out(layer: Layer) -> Exception:
-    """The error for a layer, known to run, whose call did not come."""
-    return LayerLeftOut(
-        f"Layer {layer.name!r} ran in an earlier forward pass, but not in this one: the network leaves layers out at "
-        "random, as stochastic depth that eval() does not switch off, or takes a branch that depends on the data. "
-        "Switch that off, or choose a layer that always runs."
-    )
-
-
-def no_such_call(network: Network, layer: Layer, count: int) -> Exception:
-    """The error for a layer that is called less often than is asked for, ``count`` times."""
-    if count:
-        return ValueError(
-            f"Layer {layer.name!r} has no call={layer.call}: it is called {count} time(s) in one forward pass."
-        )
-    return RuntimeError(
-        f"The forward pass never ran layer {layer.name!r}; choose one that this network and these inputs use, such as "
-        f"the module around it.{network.way_inside} Where layers are left out at random, as in stochastic depth that "
-        "eval() does not switch off, or by a branch that depends on the data, another pass may run it."
-    )
 
 
 def _reason(batch: Batch, modules: Sequence[Module]) -> str:
@@ -212,40 +109,3 @@ def _copy(item: Any, image_format: torch.memory_format) -> Any:
     if not isinstance(item, Tensor):
         return item
     return item.clone(memory_format=image_format if item.ndim == 4 else torch.preserve_format)
-
-
-def _clone(item: Any) -> Any:
-    """A copy of a tensor, also of those that an object of the network's own kind holds."""
-    if isinstance(item, Tensor):
-        return item.clone()
-    attributes = {} if isinstance(item, Module) else getattr(item, "__dict__", {})
-    held = {name: value for name, value in attributes.items() if any(map(_is_tensor, tree_leaves(value)))}
-    if not held:
-        return item
-    twin = copy.copy(item)
-    vars(twin).update({name: tree_map(_clone, value) for name, value in held.items()})
-    return twin
-
-
-def _is_batched(item: Any) -> bool:
-    return isinstance(item, Tensor) and torch._C._functorch.is_batchedtensor(item)
-
-
-def _is_tensor(item: Any) -> bool:
-    return isinstance(item, Tensor)
-
-
-def _device(output: Any) -> torch.device | None:
-    first = output
-    while isinstance(first, (tuple, list)) and first:
-        first = first[0]
-    return first.device if isinstance(first, Tensor) else None
-
-
-def _join(outputs: dict[torch.device | None, Any], device_ids: list[int]) -> Any:
-    parts = list(outputs.items())
-    if len(parts) == 1:
-        return parts[0][1]
-    parts.sort(key=lambda part: device_ids.index(part[0].index) if part[0] is not None else 0)
-    first = parts[0][0]
-    return tree_map(lambda *items: torch.cat([item.to(first) for item in items]), *(part for _, part in parts))

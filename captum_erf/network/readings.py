@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from .batch import Batch
-from .calls import known_calls, remember_calls
-from .guards import Unseen, aside, random_states
+from .calls import calls_key, known_calls, remember_calls
+from .guards import aside
 from .layers import Layer
 from .layouts import (
     NO_BATCH_AXIS,
@@ -29,9 +29,10 @@ from .layouts import (
     either_axis,
     fits_input,
 )
+from .looks import Look
 from .network import Network
-from .operators import Drawing
-from .passes import Recorder, WrongInput, no_such_call, record, run
+from .passes import WrongInput, record, run
+from .recorder import no_such_call
 
 CANCELLATION = 1e-5  # of their terms' sizes, by which sums that are the same may differ
 ROUNDING = 1e-4  # of what channels move by, which counts as rounding in their sum
@@ -100,9 +101,11 @@ class Settled:
             )
 
 
-def settle(network: Network, batch: Batch, *, grids: bool = True) -> Settled:
+def settle(network: Network, batch: Batch, *, grids: bool = True, look: Look | None = None) -> Settled:
     """
     Looks at a network with one sample of a batch, on the side; without ``grids`` it only counts calls.
+
+    What a look at this sample has shown before need not be looked at again.
 
     Raises:
         ValueError: A layer is called several times and nothing says which call is meant, there is no such call, or a
@@ -119,32 +122,35 @@ def settle(network: Network, batch: Batch, *, grids: bool = True) -> Settled:
         >>> settled.network.layers[0].call, settled.grids
         (1, [(5,)])
     """
-    unseen = Unseen()
-    with aside(network, batch):
-        before, drawing = random_states(), Drawing()
-        calls = known_calls(network, batch)
-        network = network if calls is None else _counted(network, calls)
-        recorder = Recorder(network, to_the_end=calls is None)
-        try:
-            with unseen, drawing:
-                record(network, batch.sample(), recorder)
-            if calls is None:
-                remember_calls(network, batch, recorder.calls)
-        except WrongInput:
-            raise
-        except Exception as error:
-            if not all(recorder.calls):
-                error.add_note(_note(batch) + (network.way_inside if isinstance(error, NotImplementedError) else ""))
-                raise
-        draws = drawing.seen or random_states() != before
-        network = network if calls is not None else _counted(network, recorder.calls)
-        network = replace(network, alone_as_two=unseen.normalises_samples)
+    with aside(network, batch) as first:
+        look = look or first or _look(network, batch)
+        network = replace(_counted(network, look.calls), alone_as_two=look.unseen.normalises_samples)
+        trains = tuple(look.unseen.names)
         if not grids:
-            return Settled(network, (), tuple(unseen.names), draws)
-        outputs = recorder.found() if len(recorder.outputs) == len(network.layers) else run(network, batch.sample())
+            return Settled(network, (), trains, look.draws)
+        is_whole = len(look.recorder.outputs) == len(network.layers)
+        outputs = look.recorder.found() if is_whole else run(network, batch.sample())
         _question_axes(network, batch)
         readings = [_reading(network.only([place]), outputs[place], batch) for place in range(len(network.layers))]
-    return Settled(network, tuple(readings), tuple(unseen.names), draws)
+    return Settled(network, tuple(readings), trains, look.draws)
+
+
+def _look(network: Network, batch: Batch) -> Look:
+    calls, key = known_calls(network, batch), calls_key(network, batch)
+    network = network if calls is None else _counted(network, calls)
+    look = Look(network, calls)
+    try:
+        with look.looking():
+            record(network, batch.sample(), look.recorder)
+        if calls is None:
+            remember_calls(network, key, look.calls)
+    except WrongInput:
+        raise
+    except Exception as error:
+        if not all(look.calls):
+            error.add_note(_note(batch) + (network.way_inside if isinstance(error, NotImplementedError) else ""))
+            raise
+    return look
 
 
 def _note(batch: Batch) -> str:

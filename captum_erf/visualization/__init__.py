@@ -2,8 +2,7 @@
 
 from .convergence import convergence
 from .many_maps import plot_layers
-from .one_map import plot
-from .overlay import overlay
+from .one_map import overlay, plot
 from .page import write_page
 from .several_models import plot_models
 

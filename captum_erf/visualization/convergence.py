@@ -11,9 +11,8 @@ from matplotlib.figure import Figure, FigureBase
 
 from ..result.mean_map import MeanMap
 from ..text import number
-from .curves import half_side
 from .scales import sequence
-from .sheet import Sheet, check_axes, is_narrow, root_of
+from .sheet import Sheet, check_axes, root_of
 from .words import caption as made_caption
 from .words import layer_names, shortened, text_width, unit_words
 
@@ -69,8 +68,7 @@ def convergence(
     units: dict[str, list[MeanMap]] = {}
     for field in fields:
         units.setdefault(unit_words(field), []).append(field)
-    if title is None:
-        title = "Effective receptive field against the number of samples"
+    title = "Effective receptive field against the number of samples" if title is None else title
     if caption is None:
         last = [snapshots[-1] for snapshots in units.values()]
         caption = made_caption(last, "Bars and bands: one standard error, by jackknife over groups of samples.")
@@ -85,20 +83,21 @@ def convergence(
         ax.set(xscale=scale, xlabel=SAMPLES, ylabel=SIZE, title=title)
         return root_of(ax.figure)
     with Sheet(figure, width, title, caption) as sheet:
-        cells = sheet.parts[0].subplots(len(units), 1, sharex=True, squeeze=False)[:, 0]
+        (part,) = sheet.split(1)
+        cells = part.cells(len(units), sharex=True)
         for axes, (name, snapshots, colour) in zip(cells, courses, strict=True):
             words = _draw_course(axes, snapshots, name, colour)
             room = sheet.width - 0.6 - text_width(words, sheet.font)
             axes.set_title(shortened(name, room, sheet.font) + words)
         cells[-1].set(xscale=scale, xlabel=SAMPLES)
-        sheet.parts[0].supylabel(SIZE, fontsize=sheet.font)
-        sheet.fit(0, len(units), {axes: 0.4 if is_narrow(sheet.width) else 0.25 for axes in cells})
+        part.figure.supylabel(SIZE, fontsize=sheet.font)
+        part.fit(dict.fromkeys(cells, 0.4 if sheet.is_narrow else 0.25))
     return sheet.root
 
 
 def _draw_course(axes: Axes, snapshots: Sequence[MeanMap], name: str, colour: Any) -> str:
     """A unit's course, and its last value in words."""
-    estimates = [field.estimate(half_side) for field in snapshots]
+    estimates = [field.estimate(lambda field: field.radius_mass().diameter(0.5)) for field in snapshots]
     counts = [field.num_samples for field in snapshots]
     values, errors = np.array(estimates, dtype=np.float64).T
     last, error = estimates[-1]

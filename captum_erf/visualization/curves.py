@@ -36,11 +36,6 @@ def mass_box(field: MeanMap, share: float) -> tuple[tuple[float, float], ...] | 
         return None
 
 
-def half_side(field: MeanMap) -> float:
-    """The side of the smallest box that holds half of the map."""
-    return field.radius_mass().diameter(0.5)
-
-
 @dataclass(frozen=True)
 class Curve:
     """Share of the mass in a box of each side in pixels, with standard errors where there are any."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
-from matplotlib.figure import Figure, FigureBase, SubFigure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.ticker import FixedLocator
 
 from ..result.mean_map import MeanMap
@@ -20,7 +20,7 @@ from .marks import outline, shared_handles
 from .one_map import BANDS, plot
 from .panels import Panel, colour_bar
 from .scales import sequence
-from .sheet import Sheet, is_narrow, legend, width_of
+from .sheet import Part, Sheet
 from .windows import around_trf, longest_side, needs_inset
 from .words import caption as made_caption
 from .words import fitting, layer_names, title_of, trf_short
@@ -89,20 +89,13 @@ def plot_layers(
         )  # fmt: skip
     look = Look.read(fields, scale, cmap, zoom, image)
     names = list(labels or layer_names(fields))
-    if title is None:
-        title = title_of(fields)
-    if caption is None:
-        caption = _caption(fields, look, detailed)
-    room = width_of(figure, width)
-    columns = _columns(len(fields), detailed, is_narrow(room))
-    with Sheet(figure, width, title, caption, 2) as sheet:
-        _draw_maps(sheet, fields, names, columns, look)
-        _draw_masses(sheet, sheet.parts[1], fields, names)
+    title = title_of(fields) if title is None else title
+    caption = _caption(fields, look, detailed) if caption is None else caption
+    with Sheet(figure, width, title, caption) as sheet:
+        above, beneath = sheet.split(2)
+        _draw_maps(above, fields, names, look)
+        _draw_masses(beneath, fields, names)
     return sheet.root
-
-
-def _columns(count: int, detailed: bool, narrow: bool) -> int:
-    return math.ceil(count / math.ceil(count / COLUMNS[detailed, narrow]))
 
 
 def _caption(fields: Sequence[MeanMap], look: Look, detailed: bool) -> str:
@@ -120,14 +113,15 @@ def _caption(fields: Sequence[MeanMap], look: Look, detailed: bool) -> str:
     )
 
 
-def _draw_maps(sheet: Sheet, fields: Sequence[MeanMap], names: Sequence[str], columns: int, look: Look) -> None:
-    part, detailed = sheet.parts[0], len(fields) <= DETAILED
-    rows = math.ceil(len(fields) / columns)
-    cells = list(part.subplots(rows, columns, squeeze=False).flat)
+def _draw_maps(part: Part, fields: Sequence[MeanMap], names: Sequence[str], look: Look) -> None:
+    detailed, sheet = len(fields) <= DETAILED, part.sheet
+    rows = math.ceil(len(fields) / COLUMNS[detailed, sheet.is_narrow])
+    columns = math.ceil(len(fields) / rows)
+    cells = part.cells(rows, columns)
     size = sheet.font if detailed else 0.72 * sheet.font
     titles = fitting(names, (sheet.width - 0.4) / columns - 0.04, size)
-    panels = [Panel(field, look, look.window(field)) for field in fields]
-    for number, (axes, panel, name) in enumerate(zip(cells, panels, titles, strict=False), 1):
+    panels = {axes: Panel(field, look, look.window(field)) for axes, field in zip(cells, fields, strict=False)}
+    for number, ((axes, panel), name) in enumerate(zip(panels.items(), titles, strict=True), 1):
         panel.draw_small(axes, 1.0 if detailed else 0.7, inset=detailed)
         axes.set_title(name, fontsize=size)
         if not detailed:
@@ -135,26 +129,34 @@ def _draw_maps(sheet: Sheet, fields: Sequence[MeanMap], names: Sequence[str], co
             axes.text(0.04, 0.95, str(number), ha="left", va="top", transform=axes.transAxes, **style)
         trf = trf_short(panel.field).split(", ")
         axes.set_xlabel("\n".join(trf if detailed else trf[:1]), fontsize=0.85 * size)
-    for axes in cells[len(fields) :]:
-        axes.set_axis_off()
-    if any(panel.planes for panel in panels):
-        colour_bar(cells[columns - 1], look.colours(fields))
-    legend(part, shared_handles(fields, [panel.window for panel in panels]), sheet.width, 0.85 * sheet.font)
-    sheet.fit(0, rows, {axes: panel.shape for axes, panel in zip(cells, panels, strict=False)})
+    finish(part, cells, columns, panels)
 
 
-def _draw_masses(sheet: Sheet, part: SubFigure, fields: Sequence[MeanMap], names: Sequence[str]) -> None:
-    axes, palette = part.subplots(), sequence(len(fields))
+def finish(part: Part, cells: Sequence[Axes], columns: int, panels: Mapping[Axes, Panel]) -> None:
+    """A colour bar at the end of the first row, a legend of all marks, and nothing where there is no map."""
+    for axes in cells:
+        if axes not in panels:
+            axes.set_axis_off()
+    fields = [panel.field for panel in panels.values()]
+    if any(panel.planes for panel in panels.values()):
+        end = cells[columns - 1]
+        colour_bar(end if end in panels else cells[0], next(iter(panels.values())).look.colours(fields))
+    part.legend(shared_handles(fields, [panel.window for panel in panels.values()]))
+    part.fit({axes: panel.shape for axes, panel in panels.items()})
+
+
+def _draw_masses(part: Part, fields: Sequence[MeanMap], names: Sequence[str]) -> None:
+    (axes,), palette = part.cells(), sequence(len(fields))
     detailed = len(fields) <= DETAILED
-    short = fitting(names, 1.6, sheet.font)
+    short = fitting(names, 1.6, part.sheet.font)
     for field, name, colour in zip(fields, short, palette, strict=True):
         curve = Curve.of(field)
         if curve is not None:
             curve.draw(axes, colour, f"{name}: {curve.size(0.5)} px", 1.4 if detailed else 0.9)
-    sheet.fit(1, 1, {axes: 0.5 if is_narrow(sheet.width) else 0.27})
+    part.fit({axes: 0.5 if part.sheet.is_narrow else 0.27})
     name_mass(axes, fields, max(longest_side(around_trf(field)) for field in fields))
     if detailed:
-        legend(part, axes.get_legend_handles_labels()[0], sheet.width, 0.85 * sheet.font, HALF)
+        part.legend(axes.get_legend_handles_labels()[0], HALF)
     else:
         _number_curves(axes, palette)
 

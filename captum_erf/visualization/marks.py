@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.artist import Artist
 from matplotlib.lines import Line2D
-from matplotlib.patches import Ellipse, Patch, Rectangle
+from matplotlib.patches import Ellipse, Rectangle
 
 from ..result.mean_map import MeanMap
 from ..summaries import GaussianFit, UndefinedStatistic
@@ -114,13 +115,11 @@ def shared_handles(fields: Sequence[MeanMap], windows: Sequence[Window]) -> list
 
 
 def _entries(words: Mapping[Mark, str], flat: bool) -> list[Artist]:
-    if flat:
-        return [
-            Patch(label=label, **FLAT[mark]) if mark == "trf" else Line2D([], [], label=label, **FLAT[mark])
-            for mark, label in words.items()
-        ]
-    style: dict[str, Any] = {"lw": 1.4, "path_effects": outline(1.4)}
-    return [Line2D([], [], label=label, **style | OVER[mark]) for mark, label in words.items()]
+    if not flat:
+        style: dict[str, Any] = {"lw": 1.4, "path_effects": outline(1.4)}
+        return [Line2D([], [], label=label, **style | OVER[mark]) for mark, label in words.items()]
+    band, line = partial(Rectangle, (0, 0), 0, 0), partial(Line2D, [], [])
+    return [(band if mark == "trf" else line)(label=label, **FLAT[mark]) for mark, label in words.items()]
 
 
 def fit_words(fit: GaussianFit) -> str:

@@ -1,4 +1,4 @@
-"""The figure of one map: the map with its marks beside the share of its mass in a growing box."""
+"""Figures of one map: with its marks beside the share of its mass in a growing box, and over a photograph."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from matplotlib.figure import Figure, FigureBase
 from ..result.mean_map import MeanMap
 from .curves import INK, SHARES, Curve, has_errors, is_signed, name_mass
 from .look import Look
-from .marks import MASS_LINES, TRF, fitted, handles, outline
+from .marks import MASS_LINES, TRF, fitted, outline
 from .panels import LINE_SHAPE, Panel, colour_bar
-from .sheet import Sheet, check_axes, is_narrow, legend, root_of, width_of
-from .windows import Window, longest_side, shape_of, shows_trf
+from .sheet import Sheet, check_axes, root_of
+from .windows import longest_side, shape_of, shows_trf
 from .words import caption as made_caption
 from .words import trf_words, unit_words
 
@@ -80,34 +80,85 @@ def plot(
         'share of the map'
     """
     look = Look.read([field], scale, cmap, zoom, image)
+    panel = Panel(field, look, look.window(field), fit=fitted(field))
     if ax is not None:
-        return draw_alone(ax, field, look, title, width, figure)
-    if title is None:
-        title = f"Effective receptive field of {unit_words(field)}"
-    if caption is None:
-        caption = one_caption(field, look)
-    panel, curve = Panel(field, look, look.window(field), fit=fitted(field)), Curve.of(field)
+        return _draw_alone(ax, panel, title, width, figure)
+    return _draw(panel, Curve.of(field), title, _caption(panel) if caption is None else caption, width, figure)
+
+
+def overlay(
+    field: MeanMap,
+    image: Any,
+    *,
+    scale: str | float = "power",
+    cmap: Any = None,
+    zoom: str = "input",
+    title: str | None = None,
+    caption: str | None = None,
+    width: float | None = None,
+    figure: FigureBase | None = None,
+    ax: Axes | None = None,
+) -> Figure:
+    r"""
+    A photograph in grey with the map over it: clear where the unit responds to nothing, opaque at the map's maximum.
+
+    Args:
+        field (ERFMap): A map with two axes.
+        image (array or Tensor): The photograph, ``(H, W)``, ``(H, W, 3)`` or ``(3, H, W)``, from 0 to 1 or from 0 to
+            255; other values, such as those of a normalised input, are stretched. It must have the proportions of the
+            network's input.
+        scale, cmap, zoom, title, caption, width, figure, ax: As in :func:`plot`; with ``ax``, only the map is drawn.
+
+    Returns:
+        *matplotlib.figure.Figure*
+
+    Raises:
+        ValueError: The image does not fit the map, or an option is not one of those in :func:`plot`.
+
+    Examples::
+
+        >>> import torch
+        >>> from captum_erf import EffectiveReceptiveField
+        >>> images = torch.rand(4, 3, 16, 16)
+        >>> field = EffectiveReceptiveField(torch.nn.Conv2d(3, 8, 5), layer="").aggregate([images])
+        >>> figure = overlay(field, images[0])
+        >>> len(figure.axes[0].images)
+        2
+    """
+    look = Look.read([field], scale, cmap, zoom, image)
+    panel = Panel(field, look, look.window(field), fit=None if ax is None else fitted(field))
+    if ax is not None:
+        return _draw_alone(ax, panel, title, width, figure)
+    caption = f"{_caption(panel)} Beneath: a photograph in grey." if caption is None else caption
+    return _draw(panel, None, title, caption, width, figure)
+
+
+def _draw(
+    panel: Panel, curve: Curve | None, title: str | None, caption: str, width: float | None, figure: FigureBase | None
+) -> Figure:
+    """The map, or its slices, and the curve of its mass if there is one: beside it, or beneath."""
+    title = f"Effective receptive field of {unit_words(panel.field)}" if title is None else title
     if curve is None and width is None and figure is None:
         width = ALONE
-    room, slices = width_of(figure, width), max(1, len(panel.planes))
-    columns = 1 if is_narrow(room) else 2
-    if slices > 1:
-        columns = 2 if is_narrow(room) else slices
-    beside = curve is not None and slices % columns > 0
-    with Sheet(figure, width, title, caption, 2 if curve is not None and not beside else 1) as sheet:
-        rows = math.ceil((slices + beside) / columns)
-        cells = list(sheet.parts[0].subplots(rows, min(columns, slices + beside), squeeze=False).flat)
+    with Sheet(figure, width, title, caption) as sheet:
+        slices = max(1, len(panel.planes))
+        columns = max(2, slices) - sheet.is_narrow
+        beside = curve is not None and slices % columns > 0
+        first, *below = sheet.split(2 if curve is not None and not beside else 1)
+        count = slices + beside
+        cells = first.cells(math.ceil(count / columns), min(columns, count))
         _draw_map(cells, panel)
-        legend(sheet.parts[0], handles(field, panel.window, panel.fit, curve), sheet.width, 0.85 * sheet.font)
-        for axes in cells[slices + beside :]:
+        first.legend(panel.handles(curve or Curve.of(panel.field)))
+        for axes in cells[count:]:
             axes.set_axis_off()
         shapes = [shape_of(panel.window, plane) for plane in panel.planes] or [0.8 if beside else LINE_SHAPE]
-        sheet.fit(0, rows, dict(zip(cells, shapes, strict=False)))
-        if curve is not None:
-            axes = cells[slices] if beside else sheet.parts[1].subplots()
-            _draw_mass(axes, field, curve, panel.window)
-            if not beside:
-                sheet.fit(1, 1, {axes: 0.5 if is_narrow(room) else 0.3})
+        first.fit(dict(zip(cells, shapes, strict=False)))
+        if curve is not None and beside:
+            _draw_mass(cells[slices], panel, curve)
+        elif curve is not None:
+            (axes,) = below[0].cells()
+            _draw_mass(axes, panel, curve)
+            below[0].fit({axes: 0.5 if sheet.is_narrow else 0.3})
     return sheet.root
 
 
@@ -125,42 +176,39 @@ def _draw_map(cells: Sequence[Axes], panel: Panel) -> None:
     colour_bar(bar, panel.look.colours([panel.field]), "share of the maximum" if alone else "")
 
 
-def draw_alone(
-    ax: Axes, field: MeanMap, look: Look, title: str | None, width: float | None, figure: FigureBase | None
-) -> Figure:
+def _draw_alone(ax: Axes, panel: Panel, title: str | None, width: float | None, figure: FigureBase | None) -> Figure:
     """The map with its marks and its colour bar in axes of the user's."""
     check_axes(ax, width, figure)
-    panel = Panel(field, look, look.window(field), fit=fitted(field))
     panel.draw(ax)
     panel.name_axes(ax, *panel.planes[:1])
-    for entry in handles(field, panel.window, panel.fit, Curve.of(field)):
+    for entry in panel.handles(Curve.of(panel.field)):
         ax.add_artist(entry)
     if panel.planes:
-        colour_bar(ax, look.colours([field]))
-    ax.set_title(unit_words(field) if title is None else title)
+        colour_bar(ax, panel.look.colours([panel.field]))
+    ax.set_title(unit_words(panel.field) if title is None else title)
     return root_of(ax.figure)
 
 
-def one_caption(field: MeanMap, look: Look) -> str:
+def _caption(panel: Panel) -> str:
     """What was measured, and how it is drawn."""
-    plane = field.values.ndim > 1
+    field = panel.field
     return made_caption(
         [field],
         "Slices through the unit centre." if field.values.ndim == 3 else "",
-        f"Colours: the map over its maximum, {look.scale.words}." if plane else "",
-        "" if shows_trf(field, look.window(field)) else f"{trf_words(field)}.".capitalize(),
+        f"Colours: the map over its maximum, {panel.look.scale.words}." if panel.planes else "",
+        "" if shows_trf(field, panel.window) else f"{trf_words(field)}.".capitalize(),
         "Shares of its mass are not defined, for it has negative values." if is_signed([field]) else "",
         BANDS if not is_signed([field]) and has_errors(field) else "",
     )
 
 
-def _draw_mass(axes: Axes, field: MeanMap, curve: Curve, window: Window) -> None:
+def _draw_mass(axes: Axes, panel: Panel, curve: Curve) -> None:
     curve.draw(axes, INK)
     for share in SHARES:
         side, _ = curve.diameters[share]
         axes.plot([0, side, side], [share, share, 0], color="0.25", lw=0.8, ls=MASS_LINES[share])
         axes.plot(side, share, "o", color=INK, ms=3.5)
-    name_mass(axes, [field], longest_side(window))
-    trf = field.theoretical
+    name_mass(axes, [panel.field], longest_side(panel.window))
+    trf = panel.field.theoretical
     if trf is not None and trf.is_known and max(trf.size) <= axes.get_xlim()[1]:
         axes.axvline(max(trf.size), color=TRF, lw=1.4, path_effects=outline(1.4))

@@ -18,7 +18,7 @@ from ..result.mean_map import MeanMap
 from ..result.report import table_cells
 from ..result.spreadsheet import spreadsheet
 from ..result.sums import Groups
-from .atlas import EXPONENT, data_uri, finest_side
+from .atlas import EXPONENT, data_uri, extents, finest_side
 from .page_data import SHARES, Model, Unit, describe
 from .photographs import bare, levels, name_of
 
@@ -175,8 +175,7 @@ def _nothing(groups: Groups) -> Groups:
 def _add_maps(data: dict[str, Any], models: Sequence[Model]) -> None:
     """The maps of all units, as fine as the file's size allows."""
     levels = min(MOST_LEVELS, 0.74 * (LARGEST - len(json.dumps(data))))
-    units = [unit for model in models for unit in model.units]
-    shapes = [unit.extents for unit in units]
+    shapes = [extents(unit.mean.values) for model in models for unit in model.units]
     sides = finest_side(shapes, MEANS * levels), finest_side(shapes * len(data["images"]), (1 - MEANS) * levels)
     for drawn, model in zip(data["models"], models, strict=True):
         for entry, layer in zip(drawn["layers"], model.layers, strict=True):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from ..result.report import CENTER_WORDS, channel_words, magnitude_words, table_
 from ..result.statistics import STATISTICS, Row, summary
 from ..summaries import RadiusMass, UndefinedStatistic
 from ..text import box_size, counted, number, place, times
-from .atlas import Atlas, atlas, extents, tile
+from .atlas import Atlas, atlas, tile
 
 TAIL = (0.97, 0.98, 0.99, 0.995)  # shares at which the curve of the mass bends, beside those of the slider
 SHARES = sorted([*TAIL, *(percent / 100 for percent in range(5, 101, 5))])  # for which the page knows the box
@@ -30,16 +29,6 @@ class Unit:
     single: MeanMap | None
     row: Row
     told: dict[str, Any]
-
-    @property
-    def maps(self) -> Iterator[MeanMap]:
-        """The mean map, then that of each image."""
-        return _maps(self.mean, self.single)
-
-    @cached_property
-    def extents(self) -> tuple[int, int]:
-        """Height and width of the part of the input that the map fills."""
-        return extents(self.mean.values)
 
 
 def describe(mean: MeanMap, single: MeanMap | None) -> tuple[Row, dict[str, Any]]:
@@ -86,7 +75,7 @@ class Layer:
 
     def atlases(self, side: int, single_side: int) -> list[Atlas]:
         """The maps of all units: one picture of the means, and one for each image."""
-        means, *singles = zip(*(unit.maps for unit in self.units), strict=True)
+        means, *singles = zip(*(_maps(unit.mean, unit.single) for unit in self.units), strict=True)
         return [
             atlas([tile(one.values, longest) for one in maps])
             for maps, longest in [(means, side), *((maps, single_side) for maps in singles)]
@@ -145,6 +134,7 @@ def without_folders(name: str) -> str:
 
 
 def _maps(mean: MeanMap, single: MeanMap | None) -> Iterator[MeanMap]:
+    """The mean map, then that of each image."""
     yield mean
     if single is not None:
         yield from (_of_group(single, group) for group in range(len(single.groups.counts)))

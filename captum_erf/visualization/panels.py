@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
@@ -14,9 +15,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from ..result.mean_map import MeanMap
 from ..spacing import Spacing
 from ..summaries import GaussianFit
-from .curves import INK, SHARES, is_signed, mass_box
+from .curves import INK, SHARES, Curve, is_signed, mass_box
 from .look import Colours, Look
-from .marks import FLAT, marks
+from .marks import FLAT, handles, marks
 from .scales import LOG_FLOOR, Log, on_white, ticks
 from .windows import Plane, Window, core, needs_inset, shape_of, whole
 
@@ -111,6 +112,10 @@ class Panel:
         axes.set_xlim(*self.window[0])
         if isinstance(self.look.scale, Log) and not is_signed([field]):
             axes.set(yscale="log", ylim=(LOG_FLOOR, 1.5))
+
+    def handles(self, curve: Curve | None) -> list[Artist]:
+        """Legend entries of the marks, with the sizes that the curve tells."""
+        return handles(self.field, self.window, self.fit, curve)
 
     def name_axes(self, axes: Axes, plane: Plane | None = None) -> None:
         """Names the axes of a slice, or of a line, in the recipe's spacing."""

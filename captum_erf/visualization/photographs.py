@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..images import read_image
+
 CHANNELS = (1, 3, 4)  # grey, colour, colour with transparency, which is left out
 
 
@@ -35,10 +37,7 @@ def levels(image: Any) -> NDArray[np.float64]:
         (4, 5, 3)
     """
     if isinstance(image, (str, Path)):
-        from PIL import Image, ImageOps
-
-        with Image.open(image) as opened:
-            return levels(ImageOps.exif_transpose(opened).convert("RGB"))
+        image = read_image(Path(image))
     values = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
     shape = values.shape
     if values.ndim == 4 and len(values) == 1:

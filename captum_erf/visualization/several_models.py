@@ -12,12 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
 from ..result.mean_map import MeanMap
-from .curves import Curve, has_errors, is_signed
+from .curves import SHARES, Curve, has_errors, is_signed
 from .look import Look
-from .many_maps import INSETS
-from .marks import shared_handles
-from .panels import Panel, colour_bar
-from .sheet import PAGE, Sheet, legend, width_of
+from .many_maps import INSETS, finish
+from .panels import Panel
+from .sheet import PAGE, Part, Sheet
 from .windows import Window, joined, needs_inset
 from .words import caption as made_caption
 from .words import fitting, layer_name, model_name, shortened, title_of, weights_name
@@ -136,15 +135,13 @@ def plot_models(
     table = Table.read(rows)
     fields = table.fields
     look = Look.read(fields, scale, cmap, zoom, image)
-    if title is None:
-        title = title_of(fields)
-    if caption is None:
-        caption = _caption(fields, look, shared)
+    title = title_of(fields) if title is None else title
+    caption = _caption(fields, look, shared) if caption is None else caption
     if width is None and figure is None:
         width = min(PAGE, max(3.3, 0.8 + 2.2 * table.width))
-    across, blocks = _columns(table.width, width_of(figure, width))
     with Sheet(figure, width, title, caption) as sheet:
-        _draw(sheet, table, look, shared, across, blocks)
+        (part,) = sheet.split(1)
+        _draw(part, table, look, _tops(fields, shared))
     return sheet.root
 
 
@@ -161,38 +158,28 @@ def _caption(fields: Sequence[MeanMap], look: Look, shared: bool) -> str:
     )
 
 
-def _columns(count: int, width: float) -> tuple[int, int]:
-    """Maps across, and how often a row goes on further down."""
-    blocks = math.ceil(count / max(1, int((width - 0.6) / SMALLEST)))
-    return math.ceil(count / blocks), blocks
-
-
-def _draw(sheet: Sheet, table: Table, look: Look, shared: bool, across: int, blocks: int) -> None:
-    rows, fields = blocks * len(table.cells), table.fields
-    grid = sheet.parts[0].subplots(rows, across, squeeze=False)
-    room = (sheet.width - 0.6) / across - 0.06
+def _draw(part: Part, table: Table, look: Look, tops: Sequence[float | None]) -> None:
+    """Rows that are too long for the width go on further down, in as many blocks as that takes."""
+    fields, sheet = table.fields, part.sheet
+    blocks = math.ceil(table.width / max(1, int((sheet.width - 0.6) / SMALLEST)))
+    columns = math.ceil(table.width / blocks)
+    cells = part.cells(blocks * len(table.cells), columns)
+    room = (sheet.width - 0.6) / columns - 0.06
     short = _short([label for row in table.cells for label, _ in row], room, sheet.font)
-    windows = _windows(fields, look)
-    panels = iter(map(Panel, fields, [look] * len(fields), windows, _tops(fields, shared)))
-    shapes: dict[Axes, float] = {}
+    drawn = map(Panel, fields, [look] * len(fields), _windows(fields, look), tops)
+    panels: dict[Axes, Panel] = {}
     for number, row in enumerate(table.cells):
         for column, (label, field) in enumerate(row):
-            block, within = divmod(column, across)
-            axes, panel = grid[block * len(table.cells) + number, within], next(panels)
+            block, within = divmod(column, columns)
+            axes, panel = cells[(block * len(table.cells) + number) * columns + within], next(drawn)
             panel.draw_small(axes, 0.9)
-            shapes[axes] = panel.shape
+            panels[axes] = panel
             if number == 0 or not table.is_regular:
                 axes.set_title(short[label])
             if within == 0:
                 axes.set_ylabel(shortened(table.labels[number], max(room * panel.shape, 0.5), sheet.font))
-            axes.set_xlabel(_sizes(field, room), fontsize=0.85 * sheet.font, linespacing=1.15)
-    for axes in grid.flat:
-        if axes not in shapes:
-            axes.set_axis_off()
-    if any(field.values.ndim > 1 for field in fields):
-        colour_bar(grid[0, across - 1] if grid[0, across - 1] in shapes else grid[0, 0], look.colours(fields))
-    legend(sheet.parts[0], shared_handles(fields, windows), sheet.width, 0.85 * sheet.font)
-    sheet.fit(0, rows, shapes)
+            axes.set_xlabel(_sizes(field, room), fontsize=sheet.small, linespacing=1.15)
+    finish(part, cells, columns, panels)
 
 
 def _short(labels: Sequence[str], width: float, size: float) -> dict[str, str]:
@@ -220,5 +207,5 @@ def _sizes(field: MeanMap, room: float) -> str:
     if curve is None:
         return ""
     if room >= 1.2:
-        return "\n".join(f"{100 * share:.0f} %: {curve.size(share)} px" for share in (0.5, 0.9))
-    return "\n".join(curve.size(share) for share in (0.5, 0.9))
+        return "\n".join(f"{100 * share:.0f} %: {curve.size(share)} px" for share in SHARES)
+    return "\n".join(map(curve.size, SHARES))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, cast
 
@@ -44,24 +44,25 @@ class Sheet:
     places. A figure that the user brought keeps its size.
     """
 
-    def __init__(
-        self, figure: FigureBase | None, width: float | None, title: str, caption: str, parts: int = 1
-    ) -> None:
+    def __init__(self, figure: FigureBase | None, width: float | None, title: str, caption: str) -> None:
+        if figure is not None and not isinstance(figure, FigureBase):
+            raise TypeError(f"figure must be a Matplotlib Figure or SubFigure, got {type(figure).__name__}.")
         if figure is not None and width is not None:
             raise ValueError("figure brings its own width; leave out one of figure and width.")
         if width is not None and not 1.5 <= width <= 40:
             raise ValueError(f"width must be in inches, such as 3.3 (one column) or 7 (a page), got {width!r}.")
-        self.width = width_of(figure, width)
-        self.font = font_size(self.width)
-        self._context = matplotlib.rc_context(cast(Any, _settings(self.font)))
-        self._fits = [_Fit(1, {})] * parts
+        self.width = (width or PAGE) if figure is None else figure.get_window_extent().width / root_of(figure).dpi
+        self.is_narrow = self.width < NARROW
+        self.font = 7.0 if self.is_narrow else 8.0
+        self.small = 0.85 * self.font
+        self._context = matplotlib.rc_context(cast(Any, _settings(self.font, self.small)))
         self._is_own = figure is None
         self._words = title, caption
-        self._place = figure
+        self._given = figure
 
     def __enter__(self) -> Sheet:
         self._context.__enter__()
-        place = self._place or ERFFigure(figsize=(self.width, self.width), dpi=DPI, layout="constrained")
+        self._place = place = self._given or ERFFigure(figsize=(self.width, self.width), dpi=DPI, layout="constrained")
         self.root = root_of(place)
         if self.root.get_layout_engine() is None:
             self.root.set_layout_engine("constrained")
@@ -69,12 +70,15 @@ class Sheet:
         if title:
             place.suptitle(wrapped(title, self.width, 1.15 * self.font), fontsize=1.15 * self.font)
         if caption:
-            size_ = 0.85 * self.font
-            words = wrapped(caption, 0.97 * self.width, size_)
-            place.supxlabel(words, x=0.015, ha="left", fontsize=size_, color="0.3", linespacing=1.25)
-        self._grid = place.add_gridspec(len(self._fits), 1)
-        self.parts: list[SubFigure] = [place.add_subfigure(self._grid[row, 0]) for row in range(len(self._fits))]
+            words = wrapped(caption, 0.97 * self.width, self.small)
+            place.supxlabel(words, x=0.015, ha="left", fontsize=self.small, color="0.3", linespacing=1.25)
         return self
+
+    def split(self, count: int) -> list[Part]:
+        """The parts of the sheet, from above; to be called once."""
+        self._grid = self._place.add_gridspec(count, 1)
+        self._parts = [Part(self, self._place.add_subfigure(self._grid[row, 0])) for row in range(count)]
+        return self._parts
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -85,13 +89,9 @@ class Sheet:
         finally:
             self._context.__exit__(kind, error, trace)
 
-    def fit(self, part: int, rows: int, shapes: dict[Axes, float]) -> None:
-        """Makes a part as high as its maps need: the height over the width of each, in ``rows`` rows."""
-        self._fits[part] = _Fit(rows, {axes: min(max(shape, LOWEST), TALLEST) for axes, shape in shapes.items()})
-
     def _settle(self) -> None:
         """Lays the panels out; where the figure is ours, its height follows from the widths that this leaves."""
-        heights = [fit.estimate(self.width) for fit in self._fits]
+        heights = [part.estimate() for part in self._parts]
         self._grid.set_height_ratios(heights)
         engine = self.root.get_layout_engine()
         if not self._is_own or engine is None:
@@ -99,27 +99,49 @@ class Sheet:
         self.root.set_figheight(sum(heights) + 1.0)
         for _ in range(ROUNDS):
             engine.execute(self.root)
-            missing = [fit.missing() for fit in self._fits]
+            missing = [part.missing() for part in self._parts]
             if max(map(abs, missing)) < SLACK / 2:
                 return
-            used = [part.bbox.height / self.root.dpi for part in self.parts]
+            used = [part.figure.bbox.height / self.root.dpi for part in self._parts]
             heights = [max(0.3, height + more) for height, more in zip(used, missing, strict=True)]
             self._grid.set_height_ratios(heights)
             self.root.set_figheight(self.root.get_figheight() + sum(heights) - sum(used))
 
 
 @dataclass
-class _Fit:
-    """The maps of a part, with the height over the width of each, in a number of rows."""
+class Part:
+    """Axes in rows and columns, a legend beneath them, and the height over the width of those that hold maps."""
 
-    rows: int
-    shapes: dict[Axes, float]
+    sheet: Sheet
+    figure: SubFigure
+    rows: int = 1
+    shapes: dict[Axes, float] = field(default_factory=dict)
 
-    def estimate(self, width: float) -> float:
-        """About the height in inches that they need, rather more: a map that fills its column shows its true width."""
+    def cells(self, rows: int = 1, columns: int = 1, **options: Any) -> list[Axes]:
+        """The axes, row by row."""
+        self.rows = rows
+        return list(self.figure.subplots(rows, columns, squeeze=False, **options).flat)
+
+    def fit(self, shapes: Mapping[Axes, float]) -> None:
+        """Makes the part as high as its maps need."""
+        self.shapes = {axes: min(max(shape, LOWEST), TALLEST) for axes, shape in shapes.items()}
+
+    def legend(self, handles: Sequence[Artist], title: str | None = None) -> None:
+        """A legend in as many columns as fit."""
+        if not handles:
+            return
+        width, size = self.sheet.width, self.sheet.small
+        longest = max(text_width(str(handle.get_label()), size) for handle in handles)
+        columns = max(1, min(len(handles), int(width / (longest + 4.6 * size / 72))))
+        columns = math.ceil(len(handles) / math.ceil(len(handles) / columns))
+        style: dict[str, Any] = {"fontsize": size, "title_fontsize": size, "columnspacing": 1.5}
+        self.figure.legend(handles=list(handles), ncols=columns, loc="outside lower center", title=title, **style)
+
+    def estimate(self) -> float:
+        """About the height in inches that the maps need, rather more: what fills its column shows its true width."""
         (axes, *_), shape = self.shapes, max(self.shapes.values())
         grid = axes.get_gridspec()
-        return self.rows * (shape * width / (grid.ncols if grid else 1) + 0.35) + 0.8
+        return self.rows * (shape * self.sheet.width / (grid.ncols if grid else 1) + 0.35) + 0.8
 
     def missing(self) -> float:
         """Height in inches that the rows lack."""
@@ -148,34 +170,7 @@ def root_of(place: FigureBase) -> Figure:
     return place
 
 
-def width_of(figure: FigureBase | None, width: float | None) -> float:
-    """The width in inches that there is to draw in."""
-    if figure is not None and not isinstance(figure, FigureBase):
-        raise TypeError(f"figure must be a Matplotlib Figure or SubFigure, got {type(figure).__name__}.")
-    return (width or PAGE) if figure is None else float(figure.get_window_extent().width / root_of(figure).dpi)
-
-
-def font_size(width: float) -> float:
-    return 7.0 if width < NARROW else 8.0
-
-
-def is_narrow(width: float) -> bool:
-    return width < NARROW
-
-
-def legend(part: SubFigure, handles: Sequence[Artist], width: float, size: float, title: str | None = None) -> None:
-    """A legend beneath a part, in as many columns as fit."""
-    if not handles:
-        return
-    longest = max(text_width(str(handle.get_label()), size) for handle in handles)
-    columns = max(1, min(len(handles), int(width / (longest + 4.6 * size / 72))))
-    columns = math.ceil(len(handles) / math.ceil(len(handles) / columns))
-    style: dict[str, Any] = {"fontsize": size, "title_fontsize": size, "columnspacing": 1.5}
-    part.legend(handles=list(handles), ncols=columns, loc="outside lower center", title=title, **style)
-
-
-def _settings(font: float) -> dict[str, Any]:
-    small = 0.85 * font
+def _settings(font: float, small: float) -> dict[str, Any]:
     return {
         "font.size": font,
         "axes.titlesize": font,

@@ -162,7 +162,7 @@ def each(words: Iterable[str | None]) -> str:
 
 def trf_words(field: MeanMap) -> str:
     """The theoretical field, and how much of it lies outside the picture."""
-    size = trf_size(field)
+    size = _trf_size(field)
     if size is None:
         return "no theoretical field"
     return f"theoretical field{':' if size == 'global' else ''} {size}{_outside(field, ' of it outside the input')}"
@@ -170,23 +170,21 @@ def trf_words(field: MeanMap) -> str:
 
 def trf_short(field: MeanMap) -> str:
     """The theoretical field in two or three words."""
-    size = trf_size(field)
+    size = _trf_size(field)
     return "no TRF" if size is None else f"TRF {size}{_outside(field, ' outside')}"
 
 
-def trf_size(field: MeanMap) -> str | None:
+def _trf_size(field: MeanMap) -> str | None:
     trf = field.theoretical
     if trf is None:
         return None
-    if trf.is_global:
-        return "global"
-    return f"{box_size(trf, short=True)} px"
+    return "global" if trf.is_global else f"{box_size(trf, short=True)} px"
 
 
 def _outside(field: MeanMap, words: str) -> str:
     trf = field.theoretical
-    known = trf is not None and trf.outside is not None and trf.outside >= 0.005 and not trf.is_global
-    return f", {100 * trf.outside:.0f} %{words}" if known and trf is not None and trf.outside else ""
+    share = 0.0 if trf is None or trf.is_global else trf.outside or 0.0
+    return f", {100 * share:.0f} %{words}" if share >= 0.005 else ""
 
 
 def center_words(field: MeanMap) -> str:

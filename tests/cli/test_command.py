@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from command import NET, saved, table
 from torch.utils.data import DataLoader
 
 from captum_erf import EffectiveReceptiveField, ERFMap, cli
@@ -17,18 +18,6 @@ from captum_erf.images import folder, photograph
 pytest.importorskip("torchvision")
 
 pytestmark = pytest.mark.usefixtures("workplace", "no_pictures")
-
-NET = ["cli_models:net", "--size", "16"]
-
-
-def table(printed):
-    """Rows of the printed table by layer; ``±`` keeps a number and its error together."""
-    lines = [re.split(r"\s{2,}", line.strip()) for line in printed.splitlines() if "%" in line or " x " in line]
-    return {line[0]: line[1:] for line in lines if len(line) == 11}
-
-
-def saved(place):
-    return {file.name: ERFMap.load(file) for file in sorted(place.glob("*.npz"))}
 
 
 def test_results_are_those_of_the_class(tmp_path, pictures):

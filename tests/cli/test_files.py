@@ -5,19 +5,14 @@ import sys
 
 import pytest
 import torch
+from command import NET, saved
 
-from captum_erf import ERFMap, cli
-from captum_erf.cli import files
+from captum_erf import cli
+from captum_erf.cli import naming
 
 pytest.importorskip("torchvision")
 
 pytestmark = pytest.mark.usefixtures("workplace", "no_pictures")
-
-NET = ["cli_models:net", "--size", "16"]
-
-
-def saved(place):
-    return {file.name: ERFMap.load(file) for file in sorted(place.glob("*.npz"))}
 
 
 def test_running_again_writes_over_the_earlier_results(tmp_path):
@@ -39,7 +34,7 @@ def test_running_again_writes_over_the_earlier_results(tmp_path):
     ],
 )
 def test_file_names_suit_every_file_system(layers, names):
-    assert files.file_names(layers) == names
+    assert naming.distinct(layers) == names
 
 
 def test_nothing_stale_is_left_and_what_others_wrote_stays(tmp_path):

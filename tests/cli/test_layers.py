@@ -38,23 +38,23 @@ def without_weights(name):
 
 def defaults(model, *size):
     outputs = look(model, (3, *size))
-    return default_layers(model, outputs, detect_layout(outputs, size).layout, size)
+    return default_layers(outputs, detect_layout(outputs).layout)
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_default_is_the_last_stage_of_every_resolution(name):
     model = without_weights(name)
     outputs = look(model, (3, 224, 224))
-    layout = detect_layout(outputs, (224, 224)).layout
+    layout = detect_layout(outputs).layout
     assert layout == LAYOUTS.get(name, "channels_first")
-    assert default_layers(model, outputs, layout, (224, 224)) == STAGES[name]
+    assert default_layers(outputs, layout) == STAGES[name]
 
 
 def test_default_layers_have_a_sum_over_channels_that_means_something():
     model = torchvision.models.convnext_tiny(weights=None).eval()
     outputs = look(model, (3, 64, 64))
     assert outputs["features.1"].even_axes == (1,)
-    layers = default_layers(model, outputs, "channels_first", (64, 64))
+    layers = default_layers(outputs, "channels_first")
     assert layers[1:] == ["features.3", "features.5", "features.7"]
     assert layers[0].startswith("features.1.2.")
     assert not any(outputs[layer].even_axes for layer in layers)
@@ -79,8 +79,8 @@ def test_modules_that_run_several_times_are_no_default():
     assert outputs["act"].calls == 2
     assert defaults(model, 8, 8) == ["first", "second"]
     with pytest.raises(ValueError, match=r"act runs 2 times in one pass; add --call 0 for the first time, --call -1"):
-        wanted_layers(model, outputs, ["act"], None)
-    assert wanted_layers(model, outputs, ["act"], -1) == ["act"]
+        wanted_layers(outputs, ["act"], None)
+    assert wanted_layers(outputs, ["act"], -1) == ["act"]
 
 
 class Patches(nn.Module):
@@ -99,7 +99,7 @@ class Patches(nn.Module):
 
 def test_tokens_are_read_in_the_grid_that_a_module_before_them_shows():
     outputs = look(Patches(), (3, 16, 24))
-    reading = detect_layout(outputs, (16, 24), ["block"])
+    reading = detect_layout(outputs, ["block"])
     assert reading.layout == tokens(1, (4, 6))
     assert reading.words == "tokens:1, as the grid of cut, 4 x 6, shows"
 
@@ -107,7 +107,7 @@ def test_tokens_are_read_in_the_grid_that_a_module_before_them_shows():
 def test_tokens_without_a_grid_are_refused_with_the_option_that_reads_them():
     outputs = look(Patches(is_shown=False), (3, 16, 16))
     with pytest.raises(ValueError, match=r"17 tokens of 5 channels.*--layout tokens:1 if they are 4 x 4"):
-        detect_layout(outputs, (16, 16), ["block"])
+        detect_layout(outputs, ["block"])
 
 
 def test_upsampling_networks_give_the_decoder_where_both_have_a_resolution():
@@ -143,8 +143,8 @@ def test_signals_and_volumes_have_default_layers():
     volumes = nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), nn.MaxPool3d(2))
     for model, shape in ((signals, (2, 64)), (volumes, (1, 8, 8, 8))):
         outputs = look(model, shape)
-        layout = detect_layout(outputs, shape[1:]).layout
-        assert default_layers(model, outputs, layout, shape[1:]) == [str(len(model) - 2), str(len(model) - 1)]
+        layout = detect_layout(outputs).layout
+        assert default_layers(outputs, layout) == [str(len(model) - 2), str(len(model) - 1)]
 
 
 def test_model_without_a_grid_says_what_to_do():
@@ -169,11 +169,11 @@ def test_model_that_takes_no_images_says_so(model, message):
 def test_patterns_stand_for_the_layers_of_their_depth_in_the_networks_order():
     model = torchvision.models.resnet18()
     outputs = look(model, (3, 64, 64))
-    assert wanted_layers(model, outputs, ["layer*"], None) == ["layer1", "layer2", "layer3", "layer4"]
-    assert wanted_layers(model, outputs, ["layer4.*", "relu"], None) == ["layer4.0", "layer4.1", "relu"]
-    assert wanted_layers(model, outputs, ["layer[12]", "layer1"], None) == ["layer1", "layer2"]
+    assert wanted_layers(outputs, ["layer*"], None) == ["layer1", "layer2", "layer3", "layer4"]
+    assert wanted_layers(outputs, ["layer4.*", "relu"], None) == ["layer4.0", "layer4.1", "relu"]
+    assert wanted_layers(outputs, ["layer[12]", "layer1"], None) == ["layer1", "layer2"]
     with pytest.raises(ValueError, match=r"no layer that runs is called 'block\*'; --list-layers"):
-        wanted_layers(model, outputs, ["block*"], None)
+        wanted_layers(outputs, ["block*"], None)
 
 
 def test_looking_at_the_layers_leaves_the_model_as_it_was(convnet):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from command import NET
 from torch import nn
 
 from captum_erf import cli, images
@@ -11,9 +12,6 @@ from captum_erf import cli, images
 pytest.importorskip("torchvision")
 
 pytestmark = pytest.mark.usefixtures("workplace", "no_pictures")
-
-NET = ["cli_models:net", "--size", "16"]
-
 
 USAGE = {
     "no model": ([], "the following arguments are required: MODEL"),

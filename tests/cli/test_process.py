@@ -7,20 +7,13 @@ import subprocess
 import sys
 
 import pytest
+from command import NET, saved, table
 
-from captum_erf import ERFMap, cli
+from captum_erf import cli
 
 pytest.importorskip("torchvision")
 
 pytestmark = pytest.mark.usefixtures("workplace")
-
-NET = ["cli_models:net", "--size", "16"]
-
-
-def table(printed):
-    """Rows of the printed table by layer; ``±`` keeps a number and its error together."""
-    lines = [re.split(r"\s{2,}", line.strip()) for line in printed.splitlines() if "%" in line or " x " in line]
-    return {line[0]: line[1:] for line in lines if len(line) == 11}
 
 
 def test_main_job_on_a_real_network(tmp_path, capsys):
@@ -30,7 +23,7 @@ def test_main_job_on_a_real_network(tmp_path, capsys):
     assert "4 crops of 64 x 64, at random places and scales, of matplotlib's grace_hopper.jpg" in printed
     rows = table(printed)
     assert rows["layer"] == [
-        *("grid", "stride", "TRF", "ERF 50 %", "90 %", "95 %", "sigma", "R²", "ERF/TRF", "outside"),
+        *("grid", "stride", "TRF", "ERF 50 %", "90 %", "95 %", "sigma", "R²", "ERF/TRF", "outside")
     ]
     assert {name: row[:3] for name, row in rows.items() if name != "layer"} == {
         "relu": ["32 x 32", "2", "7"],
@@ -54,10 +47,6 @@ def test_main_job_on_a_real_network(tmp_path, capsys):
         "summary.json",
     ]
     assert sorted(file.name for file in (tmp_path / "erf-resnet18").iterdir()) == names
-
-
-def saved(place):
-    return {file.name: ERFMap.load(file) for file in sorted(place.glob("*.npz"))}
 
 
 @pytest.mark.parametrize("unbuffered", [[], ["-u"]], ids=["buffered", "unbuffered"])

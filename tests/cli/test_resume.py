@@ -11,26 +11,15 @@ import time
 import numpy as np
 import pytest
 import torch
+from command import NET, saved, table
 from PIL import Image
 
-from captum_erf import ERFMap, cli
+from captum_erf import cli
 from captum_erf.cli import measure
 
 pytest.importorskip("torchvision")
 
 pytestmark = pytest.mark.usefixtures("workplace", "no_pictures")
-
-NET = ["cli_models:net", "--size", "16"]
-
-
-def saved(place):
-    return {file.name: ERFMap.load(file) for file in sorted(place.glob("*.npz"))}
-
-
-def table(printed):
-    """Rows of the printed table by layer; ``±`` keeps a number and its error together."""
-    lines = [re.split(r"\s{2,}", line.strip()) for line in printed.splitlines() if "%" in line or " x " in line]
-    return {line[0]: line[1:] for line in lines if len(line) == 11}
 
 
 def test_interrupt_says_how_to_go_on(monkeypatch, capsys):

@@ -56,11 +56,7 @@ def test_networks_and_weights_make_rows_columns_and_files(tmp_path, trained, fig
     assert cli.main([*arguments, *SMALL]) == 0
     heads, *rows = table(capsys.readouterr().out)
     assert heads[:4] == ["model", "weights", "layer", "grid"]
-    assert [row[:3] for row in rows] == [
-        ["net", "random", "5"],
-        ["net", "trained", "5"],
-        ["other(6)", "random", "0"],
-    ]
+    assert [row[:3] for row in rows] == [["net", "random", "5"], ["net", "trained", "5"], ["other(6)", "random", "0"]]
     assert figures == [{"random": ["net", "other(6) 0"], "trained": ["net"]}]
     names = {"net-random.npz", "net-trained.npz", "other-6-random-0.npz", "models.png", "summary.csv", "summary.json"}
     assert {file.name for file in (tmp_path / "out").iterdir()} == names

@@ -3,7 +3,9 @@
 import math
 
 import pytest
+import torch
 from oracle import hull
+from probes import fields_of, last, record_passes
 from random_nets import CONV
 from torch import nn
 
@@ -124,3 +126,24 @@ def test_strides_of_every_kind(layers, length, stride, corner):
     field = theoretical_receptive_field(nn.Sequential(*layers), f"{len(layers) - 1}", (1, length), "corner")
     assert (field.stride, field.lower, field.upper) == ((stride,), (corner[0],), (corner[1],))
     assert (field.is_clipped, field.center) == (False, ((corner[0] + corner[1] - 1) / 2,))
+
+
+class Causal(nn.Conv1d):
+    """A strided convolution over the past, reflected at its start, as audio codecs have it."""
+
+    def forward(self, x):
+        padding = self.kernel_size[0] - self.stride[0]
+        return super().forward(nn.functional.pad(x, (padding, 0), mode="reflect"))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_long_inputs_of_one_axis_cost_few_of_their_passes(depth):
+    chain = [(2 * s, s, 1) for s in (2, 4, 5, 8)][:depth]
+    convolutions = [Causal(1 if i == 0 else 4, 4, k, stride=s) for i, (k, s, _) in enumerate(chain)]
+    model = nn.Sequential(*[module for convolution in convolutions for module in (convolution, nn.ELU())])
+    passes = record_passes(model)
+    ((field,),) = fields_of(model, [last(model)], ["center"], torch.randn(1, 1, 9600))
+    stride, size = math.prod(s for _, s, _ in chain), theory.theoretical_size(chain)
+    upper = (field.grid[0] // 2 + 1) * stride
+    assert (field.lower, field.upper, field.stride) == ((upper - size,), (upper,), (stride,))
+    assert sum(samples * length for samples, _, length in passes) <= 9 * 9600

@@ -218,7 +218,7 @@ def test_groups_deal_the_samples_out_in_turn(erf, sample_maps, groups):
         ({"input_index": 1}, IndexError, "input_index is 1, but a batch has 1 inputs"),
         ({"neuron_selector": (0, 0, 0), "channel": 1}, AssertionError, "neuron_selector excludes position and channel"),
     ],
-    ids=lambda value: str(value)[:40],
+    ids=lambda value: value[:40] if isinstance(value, str) else "",
 )
 def test_bad_arguments(erf, arguments, error, message):
     with pytest.raises(error, match=message):

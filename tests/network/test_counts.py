@@ -90,9 +90,9 @@ class Recurrent(nn.Module):
     ids=["global", "causal"],
 )
 def test_setting_up_for_a_sound_takes_few_passes(model, size):
-    """Two passes look at the network, half a one at its axes, and six at its field; one measures it."""
+    """One pass looks at the network, half a one at its axes, seven at most at its field; one measures it."""
     sound, seen = torch.randn(1, 1, 1024), []
     next(model.children()).register_forward_pre_hook(lambda _module, given: seen.append(given[0].numel()))
     erf = EffectiveReceptiveField(model, "", layout=lambda output: output)
     assert erf.aggregate([sound]).theoretical.size == size
-    assert sum(seen) <= 9.5 * sound.numel()
+    assert sum(seen) <= 10 * sound.numel()

@@ -173,6 +173,13 @@ def test_in_axes_of_the_users_the_map_stands_alone(field):
     ]
 
 
+def test_a_line_in_axes_of_the_users_is_drawn_with_its_legend():
+    axes = Figure().subplots()
+    figure = plot(make_field(gaussian_map((60,), (30,), [[20]]), (20,), (41,)), ax=axes, zoom="input")
+    assert axes.legend().get_texts()[0].get_text() == "theoretical field 21 px"
+    figure.draw_without_rendering()
+
+
 def test_a_unit_without_a_network_name_is_drawn():
     erf = EffectiveReceptiveField(torch.nn.Conv2d(1, 1, 3), layer="")
     figure = erf.aggregate([torch.randn(4, 1, 8, 8)]).plot()

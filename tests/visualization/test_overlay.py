@@ -5,6 +5,7 @@ import pytest
 import torch
 from maps import gaussian_map, make_field, maps_of, round_field
 from matplotlib.figure import Figure
+from PIL import Image
 
 from captum_erf.visualization import overlay, plot, plot_layers, plot_models
 
@@ -67,11 +68,7 @@ SOLID = make_field(gaussian_map((9, 9, 9), (4, 4, 4), np.eye(3) * 4), (1, 1, 1),
     ("field", "image", "words"),
     [
         (FIELD, np.ones((64, 32)), "image is 64 x 32 and the map lies over inputs of 64 x 64; pass the crop"),
-        (
-            FIELD,
-            np.ones((64, 64, 5)),
-            r"An image must be of shape \(H, W\), .* got \(64, 64, 5\)",
-        ),
+        (FIELD, np.ones((64, 64, 5)), r"An image must be of shape \(H, W\), .* got \(64, 64, 5\)"),
         (FIELD, np.ones(64), r"got \(64,\)"),
         (FIELD, np.full((64, 64), np.nan), "An image must hold finite numbers"),
         (SOLID, np.ones((9, 9)), "image lies beneath maps with two axes, and this one has 3; leave image out"),
@@ -80,3 +77,11 @@ SOLID = make_field(gaussian_map((9, 9, 9), (4, 4, 4), np.eye(3) * 4), (1, 1, 1),
 def test_a_photograph_that_does_not_fit_is_refused(field, image, words):
     with pytest.raises(ValueError, match=words):
         overlay(field, image)
+
+
+def test_a_file_of_sixteen_bits_is_as_bright_as_its_eight_bit_version(tmp_path):
+    grey = np.linspace(0, 255, 64 * 64).reshape(64, 64)
+    Image.fromarray(grey.astype(np.uint8)).save(tmp_path / "8.png")
+    Image.fromarray((257 * grey).astype(np.uint16)).save(tmp_path / "16.png")
+    shown = [overlay(round_field(4), tmp_path / name).axes[0].images[0].get_array() for name in ("8.png", "16.png")]
+    np.testing.assert_allclose(*shown, atol=1 / 255)
