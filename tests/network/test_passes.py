@@ -88,9 +88,19 @@ def test_a_compiled_network_is_read_as_the_eager_one(nested):
     expected = EffectiveReceptiveField(nested, "1.0").attribute(IMAGES)
     assert_close(EffectiveReceptiveField(compiled, "1.0").attribute(IMAGES), expected)
     assert_close(EffectiveReceptiveField(compiled, nested[1][0]).attribute(IMAGES), expected)
+
+
+def test_a_compiled_part_runs_as_the_eager_one_and_compiles_afterwards(nested):
+    graphs = []
+    expected = EffectiveReceptiveField(nested, "1.0").attribute(IMAGES)
     part = nested[1][0]
-    nested[1] = torch.compile(nested[1])
+    nested[1] = torch.compile(nested[1], backend=lambda graph, _inputs: graphs.append(graph) or graph.forward)
     assert_close(EffectiveReceptiveField(nested, part).attribute(IMAGES), expected)
+    assert graphs == []
+    with torch.no_grad():
+        nested(IMAGES)
+    assert graphs
+    torch.compiler.reset()
 
 
 class Named:
