@@ -149,7 +149,7 @@ class EffectiveReceptiveField(LayerAttribution, GradientAttribution):  # type: i
         _warn_of_mixing(network)
         found: list[Any] = [None] * len(self._layers)
         shown = set_up(network, batch)
-        with gradients_enabled(), unchanged(list(shown.reach.modules), eval_mode=False, weights=False):
+        with gradients_enabled(), unchanged(list(shown.reach.modules), eval_mode=False):
             settled = self._settled(network, reader, batch, shown.look)
             for place, _, gradients in unit_gradients(settled, [[reader]] * len(self._layers), batch):
                 own = batch.in_own_order(gradients)

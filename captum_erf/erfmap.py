@@ -16,7 +16,7 @@ from .geometry.field import TheoreticalReceptiveField
 from .geometry.region import Region
 from .result import report, statistics
 from .result.mean_map import MeanMap
-from .result.sums import Groups
+from .result.sums import BY_GROUP, Groups
 
 FILE_VERSION = 3
 FAST = 1  # of zlib's levels: a fifth of the usual time for files that are 6 % larger
@@ -141,10 +141,7 @@ class ERFMap(MeanMap):
             "header": np.array(json.dumps(header)),
             "values": self.values,
             "group_sums": groups.sums,
-            "group_counts": groups.counts,
-            "group_dead": groups.dead,
-            "group_squares": groups.squares,
-            "group_prints": groups.prints,
+            **{f"group_{name}": getattr(groups, name) for name in BY_GROUP},
         }
         with ZipFile(target, "w", ZIP_DEFLATED, compresslevel=FAST) as file:
             for name, array in arrays.items():
@@ -182,17 +179,16 @@ class ERFMap(MeanMap):
 
     @classmethod
     def _of_file(cls, header: dict[str, Any], stored: Any) -> ERFMap:
-        values, sums, counts = stored["values"], stored["group_sums"], stored["group_counts"]
-        if header["version"] == 2:
-            squares, prints = np.full(len(counts), np.nan), np.zeros(len(counts), np.int64)
-        else:
-            squares, prints = stored["group_squares"], stored["group_prints"]
+        values, sums = stored["values"], stored["group_sums"]
+        unknown = {"squares": np.full(len(sums), np.nan), "prints": np.zeros(len(sums), np.int64)}
+        numbers = {} if header["version"] > 2 else unknown
+        numbers |= {name: stored[f"group_{name}"] for name in BY_GROUP if name not in numbers}
         region = Region(tuple(header["group_offset"]), sums.shape[1:])
-        numbers = (counts, stored["group_dead"], squares, prints)
-        groups = Groups(sums, *numbers, region, values.shape, header["num_nonfinite"])
+        groups = Groups(sums, **numbers, region=region, size=values.shape, num_nonfinite=header["num_nonfinite"])
         theoretical = header["theoretical"] and TheoreticalReceptiveField.from_dict(header["theoretical"])
         loaded = cls(groups, header["layer"], theoretical, header["recipe"])
         size = tuple(loaded.recipe.get("input_shape", [0, *values.shape])[1:])
-        if size != values.shape or not groups.fit_together or not np.allclose(loaded.values, values, rtol=1e-9, atol=0):
+        is_whole = size == values.shape and {len(item) for item in numbers.values()} == {len(sums)}
+        if not (is_whole and np.allclose(loaded.values, values, rtol=1e-9, atol=0)):
             raise ValueError("its parts do not fit together")
         return loaded

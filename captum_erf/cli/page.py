@@ -22,7 +22,7 @@ from ..attribution import EffectiveReceptiveField
 from ..erfmap import ERFMap
 from ..measurement.loop import run_through
 from ..measurement.measurement import Measurement
-from ..measurement.states import BY_GROUP
+from ..result.sums import BY_GROUP
 from .measure import Measured
 from .plan import Case, Settings
 from .samples import COLOURS, Samples, Watched, loader, numbers_of

@@ -12,8 +12,9 @@ from ..erfmap import ERFMap
 from ..geometry.field import TheoreticalReceptiveField
 from ..geometry.region import Region
 from ..network.batch import Batch
-from ..network.guards import SetUp, same_random_numbers, unchanged
-from ..result.sums import GroupSums, finite_samples
+from ..network.guards import same_random_numbers
+from ..network.looks import Look
+from ..result.sums import BY_GROUP, GroupSums, finite_samples
 from . import ranks as distributed
 from .measurement import Measurement
 from .numbering import Numbering, prints
@@ -23,7 +24,7 @@ from .rehearsal import WindowRefuted
 from .routes import Advance, ignore
 from .sample_maps import SampleMaps
 from .sharing import MANY
-from .states import BY_GROUP, STATE_VERSION, check_headers, read_state, units_of
+from .states import STATE_VERSION, check_headers, read_state, units_of
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,8 @@ class ERFAccumulator:
         self._check_sound()
         names = self.measurement.names(batch, len(taken))
         if len(taken) > 0:
-            with self.measurement.running(taken) as found:
-                first = self._plan or self._make_plan(taken, found)
+            with self.measurement.running(taken) as look:
+                first = self._plan or self._make_plan(taken, look)
                 plan, maps = self._measured(taken, first, advance)
             if self.measurement.nonfinite == "raise":
                 self._check_finite(plan, maps)
@@ -283,12 +284,11 @@ class ERFAccumulator:
             maps = plan.sample_maps(batch, advance)
         return plan, maps
 
-    def _make_plan(self, batch: Batch, found: SetUp | None = None) -> Plan:
-        """A plan, for which no random numbers are used up, and after which all weights are compared."""
-        compared = unchanged(self.measurement.network.modules, eval_mode=False, values=found.values if found else None)
-        with same_random_numbers(batch.measured.device), compared:
-            expected = min(self._most_samples, self._most_batches * len(batch))
-            return make_plan(self.measurement, batch, expected, found.look if found else None)
+    def _make_plan(self, batch: Batch, look: Look | None = None) -> Plan:
+        """A plan, for which no random numbers are used up."""
+        expected = min(self._most_samples, self._most_batches * len(batch))
+        with same_random_numbers(batch.measured.device):
+            return make_plan(self.measurement, batch, expected, look)
 
     def _check_sound(self) -> None:
         if self._refuted is not None:
@@ -367,7 +367,7 @@ class ERFAccumulator:
         if theoretical and theoretical.is_estimated and self.measurement.neuron_selector is None:
             extent = Region.around((sums.sums != 0).any(0).cpu().numpy())
             theoretical = theoretical.narrowed(extent or sums.region)
-        return ERFMap.from_sums(sums, size=self._size(), layer=entry.layer, theoretical=theoretical, recipe=recipe)
+        return ERFMap(sums.finished(self._size()), entry.layer, theoretical, recipe)
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         if self._input_shape not in (None, shape):

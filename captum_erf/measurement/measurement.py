@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ..network.batch import Batch, read_batch
-from ..network.guards import SetUp, denormals_flushed, gradients_enabled, seeded, set_up, unchanged
+from ..network.guards import denormals_flushed, gradients_enabled, seeded, set_up, unchanged
+from ..network.looks import Look
 from ..network.network import Network
 from ..network.state import Structure
 from ..network.units import (
@@ -117,21 +118,21 @@ class Measurement:
         return names[:samples]
 
     @contextmanager
-    def running(self, batch: Batch) -> Iterator[SetUp | None]:
+    def running(self, batch: Batch) -> Iterator[Look | None]:
         """
         Gradients are on, modules in the wanted mode; everything is as before afterwards.
 
-        Of the weights only those are compared that were seen to change in a pass before. What is known of the network
-        from setting itself up is given where it has done so now.
+        What the network's first pass has shown is given, where it has run now.
         """
-        found: SetUp | None = None
+        shown: Look | None = None
 
         def look() -> tuple[Structure, bool]:
-            nonlocal found
+            nonlocal shown
             found = set_up(self.network, batch)
+            shown = found.look
             return Structure(list(found.reach.modules)), found.reach.is_plain
 
         known = self.memo.recall(("structure", self.eval_mode), look, lambda found: found[1] and found[0].holds)
-        guarded = unchanged(known[0].modules, eval_mode=self.eval_mode, weights=False, structure=known[0])
+        guarded = unchanged(known[0].modules, eval_mode=self.eval_mode, structure=known[0])
         with gradients_enabled(), denormals_flushed(), guarded, seeded(self.generator, batch.measured.device):
-            yield found
+            yield shown

@@ -329,7 +329,9 @@ class Rehearsal:
         if not any(verdicts[unit].decides for unit in units):
             witnesses = witnesses.head(NUM_WITNESSES)
         finite = finite_samples(witnesses.measured)
-        is_first_known = bool(finite[0])  # the sample
+        is_first_known = bool(finite[0])  # the sample, of which map and values were the same
+        if is_first_known and len(witnesses) == 1:
+            return kept
         others = self._values(units, witnesses.tail(1) if is_first_known else witnesses)
         for unit in units:
             expected = torch.cat([self.known[unit], others[unit]]) if is_first_known else others[unit]

@@ -10,11 +10,10 @@ import torch
 
 from ..geometry.field import TheoreticalReceptiveField
 from ..geometry.region import Region
-from ..result.sums import GroupSums
+from ..result.sums import BY_GROUP, GroupSums
 from .recipe import check_same
 
 STATE_VERSION = 3
-BY_GROUP = ("counts", "dead", "squares", "prints")  # what sums keep for each group, beside the maps
 
 
 def check_headers(ours: dict[str, Any], theirs: dict[str, Any]) -> None:

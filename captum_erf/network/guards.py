@@ -35,14 +35,10 @@ _guards: ContextVar[Guards | None] = ContextVar("_guards", default=None)  # thos
 
 @dataclass(frozen=True)
 class Guards:
-    """Guards within each other: their modules, whether all weights of these are compared, the innermost's structure."""
+    """Guards within each other: their modules, and the structure of the innermost one's."""
 
-    compared: dict[Module, bool]
+    modules: dict[Module, None]
     structure: Structure
-
-    def compare(self, modules: Sequence[Module]) -> bool:
-        """Whether all weights of the modules are compared."""
-        return all(map(self.compared.get, modules))
 
 
 @contextmanager
@@ -93,21 +89,13 @@ def _eager_before_stances() -> Iterator[None]:
 
 
 @contextmanager
-def unchanged(
-    modules: Sequence[Module],
-    *,
-    eval_mode: bool,
-    weights: bool = True,
-    values: Values | None = None,
-    structure: Structure | None = None,
-) -> Iterator[None]:
+def unchanged(modules: Sequence[Module], *, eval_mode: bool, structure: Structure | None = None) -> Iterator[None]:
     """
     Gives every module back all that it holds, and tensors their values.
 
-    Flags are set one by one: ``Module.eval`` may be overridden to do more than that. Without ``weights``, and where a
-    guard around this one compares them all, only those are compared that were seen to change in a pass before, or that
-    a network in training mode may write to. ``values`` are all that there are, and ``structure`` that of the modules,
-    where they are known.
+    Flags are set one by one: ``Module.eval`` may be overridden to do more than that. Of weights only those are compared
+    that were seen to change in a pass before (see :func:`set_up`), or that a network in training mode may write to.
+    ``structure`` is that of the modules, where it is known.
     """
     around = _guards.get()
     structure = structure or structure_of(modules)
@@ -115,19 +103,15 @@ def unchanged(
     try:
         for module in flags:
             module.training = False
-        wanted = weights and not (around and around.compare(modules))
-        all_of_them = wanted or any(module.training for module in modules)
-        if values is None or not all_of_them:
-            values = Values(all_tensors(modules) if all_of_them else restless_tensors(structure))
-        compared = around.compared if around else {}
-        compared = compared | {module: all_of_them or compared.get(module, False) for module in modules}
-        token = _guards.set(Guards(compared, structure))
+        trains = any(module.training for module in modules)
+        values = Values(all_tensors(modules) if trains else restless_tensors(structure))
+        known = around.modules if around else {}
+        token = _guards.set(Guards(known | dict.fromkeys(modules), structure))
         try:
             yield
         finally:
             _guards.reset(token)
             values.restore()
-            values.forget()
     finally:
         for module in flags:
             module.training = True
@@ -138,7 +122,7 @@ def guarded_modules(network: Network) -> Sequence[Module]:
     """The network's modules; where a guard is around, those that it has found, as no others stay."""
     around = _guards.get()
     shown = {network.forward_func, *(layer.module for layer in network.layers)}
-    return list(around.compared) if around and shown <= around.compared.keys() else network.modules
+    return list(around.modules) if around and shown <= around.modules.keys() else network.modules
 
 
 def structure_of(modules: Sequence[Module]) -> Structure:
@@ -188,7 +172,7 @@ def aside(network: Network, batch: Batch) -> Iterator[Look | None]:
         True
     """
     found = set_up(network, batch)
-    guarded = unchanged(list(found.reach.modules), eval_mode=True, values=found.values)
+    guarded = unchanged(list(found.reach.modules), eval_mode=True)
     with guarded, quiet(batch.measured.device):
         yield found.look
 
@@ -259,12 +243,10 @@ class SetUp:
 
     Attributes:
         reach (Reach): What it shows from then on.
-        values (Values, optional): Of all that its modules hold, where they had to be remembered anyway.
         look (Look, optional): What the first pass has shown of a batch's usable sample, where it has left no trace.
     """
 
     reach: Reach
-    values: Values | None = None
     look: Look | None = None
 
 
@@ -274,7 +256,8 @@ def set_up(network: Network, batch: Batch) -> SetUp:
     remembered of it.
 
     Where the pass adds children, weights, buffers or hooks, all that it has set up stays. Else, and where it fails,
-    all goes; the passes that follow put back what each of them sets up.
+    all goes; the passes that follow put back what each of them sets up. All weights are compared here, once: what one
+    pass writes to them the others write, too.
 
     Examples::
 
@@ -318,4 +301,4 @@ def set_up(network: Network, batch: Batch) -> SetUp:
             values.restore()
     reach = network.reach
     _set_up.update(reach.modules)
-    return SetUp(reach, None if has_grown else values, look if is_whole else None)
+    return SetUp(reach, look if is_whole else None)

@@ -194,10 +194,6 @@ class Values:
                 continue
             _written[tensor] = None
 
-    def forget(self) -> None:
-        """Lets the memory go, whoever still holds this."""
-        self._kept = []
-
 
 def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Copies of tensors in one piece of memory, which the process gives back when they go."""

@@ -18,6 +18,7 @@ from ..erfmap import ERFMap
 from ..measurement import ranks as distributed
 from ..measurement.accumulator import ERFAccumulator
 from ..network.units import Position
+from ..result.sums import BY_GROUP
 
 LOOP_OPTIONS = ("max_samples", "target_error", "show_progress")
 
@@ -95,7 +96,7 @@ def _accumulator(
 
 def _in_one_group(state: dict[str, Any], group: int) -> dict[str, Any]:
     """The state with all samples in one group, counted modulo the number of groups."""
-    for key in ("sums", "counts", "dead"):
+    for key in ("sums", *BY_GROUP):
         gathered = [torch.zeros_like(item) for item in state[key]]
         for empty, item in zip(gathered, state[key], strict=True):
             empty[group % len(item)] = item.sum(0)

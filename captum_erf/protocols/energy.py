@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..erfmap import ERFMap
-from ..summaries.sizes import second_moments
-from ..text import line, number
-from .protocol import WIDTH, Protocol, ProtocolReport
+from ..summaries.moments import second_moments
+from ..text import number
+from .protocol import Protocol, ProtocolReport, line
 
 SHARES = (0.5, 0.9, 0.95)
 
@@ -56,11 +56,11 @@ class EnergyReport(ProtocolReport):
         energy_se = "" if self.energy_se is None else f" ± {self.energy_se:.2g}"
         return [
             *(
-                line(f"{100 * share:g} % of the energy", f"{number(side, error)} px square", WIDTH)
+                line(f"{100 * share:g} % of the energy", f"{number(side, error)} px square")
                 for share, side, error in rows
             ),
-            line("sigma per axis", f"{number(self.sigmas, self.sigmas_se, 2)} px", WIDTH),
-            line("energy", f"{self.energy:.4g}{energy_se}", WIDTH),
+            line("sigma per axis", f"{number(self.sigmas, self.sigmas_se, 2)} px"),
+            line("energy", f"{self.energy:.4g}{energy_se}"),
         ]
 
 

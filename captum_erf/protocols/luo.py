@@ -10,8 +10,8 @@ from math import prod
 from typing import Any
 
 from ..erfmap import ERFMap
-from ..text import line, number
-from .protocol import WIDTH, Protocol, ProtocolReport, known_trf, trf_words
+from ..text import number
+from .protocol import Protocol, ProtocolReport, known_trf, line, trf_words
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,9 +45,9 @@ class LuoReport(ProtocolReport):
 
     def _lines(self) -> list[str]:
         return [
-            line("threshold size", f"{number(self.threshold_size, self.threshold_size_se)} px", WIDTH),
-            line("theoretical field", trf_words(self.trf_size), WIDTH),
-            line("ratio", number(self.ratio, self.ratio_se, 3), WIDTH),
+            line("threshold size", f"{number(self.threshold_size, self.threshold_size_se)} px"),
+            line("theoretical field", trf_words(self.trf_size)),
+            line("ratio", number(self.ratio, self.ratio_se, 3)),
         ]
 
 

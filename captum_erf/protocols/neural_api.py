@@ -10,9 +10,9 @@ import numpy as np
 from ..erfmap import ERFMap
 from ..summaries import SteppedRadiusMass, stepped_radius_mass
 from ..summaries.arrays import FloatArray, margins
-from ..summaries.sizes import second_moments
-from ..text import line, number
-from .protocol import WIDTH, Protocol, ProtocolReport, known_trf, trf_words
+from ..summaries.moments import second_moments
+from ..text import number
+from .protocol import Protocol, ProtocolReport, known_trf, line, trf_words
 
 SHARE = 0.9
 
@@ -73,11 +73,11 @@ class NeuralAPIReport(ProtocolReport):
 
     def _lines(self) -> list[str]:
         return [
-            line("90 % of the mass", f"{number(self.diameter)} px square", WIDTH),
-            line("half widths", f"{number(self.half_widths)} px", WIDTH),
-            line("theoretical field", trf_words(self.trf_size), WIDTH),
-            line("ratio", number(self.ratio, digits=3), WIDTH),
-            line("second-moment sigma", f"{number(self.sigma, self.sigma_se, 2)} px", WIDTH),
+            line("90 % of the mass", f"{number(self.diameter)} px square"),
+            line("half widths", f"{number(self.half_widths)} px"),
+            line("theoretical field", trf_words(self.trf_size)),
+            line("ratio", number(self.ratio, digits=3)),
+            line("second-moment sigma", f"{number(self.sigma, self.sigma_se, 2)} px"),
         ]
 
 

@@ -16,8 +16,8 @@ from ..erfmap import ERFMap
 from ..names import named
 from ..network.layouts import tokens
 from ..summaries.arrays import FloatArray, offsets
-from ..text import line, number, place
-from .protocol import WIDTH, Protocol, ProtocolReport
+from ..text import number, place
+from .protocol import Protocol, ProtocolReport, line
 
 RADII = tuple(range(5, 85, 5))
 BEFORE_MIDDLE = 0.499  # as a share of the grid: the middle of odd grids, of even ones the unit before it
@@ -122,10 +122,10 @@ class OpenERFReport(ProtocolReport):
     def _lines(self) -> list[str]:
         rows = zip(self.radii, self.shares, self.shares_se, strict=True)
         return [
-            line("centre of mass", place(self.center_of_mass, ".4g"), WIDTH),
-            line("argmax", place(self.argmax, ".4g"), WIDTH),
-            line("sigma per axis", f"{number(self.sigmas, self.sigmas_se, 2)} px", WIDTH),
-            line("Gaussian R²", number(self.r2, self.r2_se, 3), WIDTH),
+            line("centre of mass", place(self.center_of_mass, ".4g")),
+            line("argmax", place(self.argmax, ".4g")),
+            line("sigma per axis", f"{number(self.sigmas, self.sigmas_se, 2)} px"),
+            line("Gaussian R²", number(self.r2, self.r2_se, 3)),
             f"  radius   share of the sum around {place(self.center, '.4g')}",
             *(f"  {radius:<8} {number(share, error, 4)}" for radius, share, error in rows),
         ]

@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 from torch.nn import Module
 
+from .. import text
 from ..attribution import EffectiveReceptiveField
 from ..erfmap import ERFMap
 from ..measurement.recipe import DEFAULTS
 from ..names import plain
-from ..text import times
 from .draws import aggregate_draws
 
-WIDTH = 20  # of the labels in reports
+line = partial(text.line, width=20)
 UNTOUCHED = ("neuron_selector", "normalize")  # settings that no tool has
 
 
@@ -44,28 +45,28 @@ class ProtocolReport(ABC):
     @classmethod
     def of(cls, field: ERFMap) -> Self:
         """The report of a field."""
-        facts: dict[str, Any] = {
-            "layer": field.layer,
-            "input_size": field.groups.size,
-            "num_samples": field.num_samples,
-            "num_draws": field.recipe.get("draws"),
-        }
-        return cls(**facts, **cls._describe(field), **cls._numbers(field))
+        return cls(
+            layer=field.layer,
+            input_size=field.groups.size,
+            num_samples=field.num_samples,
+            num_draws=field.recipe.get("draws"),
+            **cls._describe(field),
+            **cls._numbers(field),
+        )
 
     @classmethod
     def _numbers(cls, field: ERFMap) -> dict[str, Any]:
-        """What is measured, and the standard error of each number of which the report has one."""
+        """What is measured, and the standard error of each number."""
         values, errors = field.estimate(cls._measure)
-        numbers = {key: _frozen(value) for key, value in values.items()}
-        wanted = {item.name for item in fields(cls)}
-        for key in [key for key in values if f"{key}_se" in wanted]:
-            unknown = tuple(None for _ in numbers[key]) if isinstance(numbers[key], tuple) else None
-            numbers[f"{key}_se"] = unknown if errors[key] is None else _frozen(errors[key])
+        numbers: dict[str, Any] = {}
+        for key, value in values.items():
+            error = np.full(np.shape(value), None) if errors[key] is None else errors[key]
+            numbers |= {key: _frozen(value), f"{key}_se": _frozen(error)}
         return numbers
 
     @staticmethod
     def _measure(field: ERFMap) -> dict[str, Any]:
-        """The numbers that hang on the samples."""
+        """The numbers that hang on the samples, and so have a standard error."""
         return {}
 
     @staticmethod
@@ -84,11 +85,13 @@ class ProtocolReport(ABC):
     def __repr__(self) -> str:
         draws = "" if self.num_draws is None else f", {self.num_draws} draws of weights"
         title = f"{self.protocol} ({self.source}), layer {self.layer!r}"
-        return "\n".join([title, f"  {self.num_samples} samples of {times(self.input_size)}{draws}", *self._lines()])
+        samples = f"  {self.num_samples} samples of {text.times(self.input_size)}{draws}"
+        return "\n".join([title, samples, *self._lines()])
 
 
 def _frozen(value: Any) -> Any:
-    return tuple(np.asarray(value).tolist()) if np.ndim(value) else value
+    values = np.asarray(value).tolist()
+    return tuple(values) if isinstance(values, list) else values
 
 
 def known_trf(field: ERFMap) -> tuple[int, ...] | None:
@@ -98,7 +101,7 @@ def known_trf(field: ERFMap) -> tuple[int, ...] | None:
 
 
 def trf_words(size: tuple[int, ...] | None) -> str:
-    return "global, or only known in part" if size is None else f"{times(size)} px"
+    return "global, or only known in part" if size is None else f"{text.times(size)} px"
 
 
 R = TypeVar("R", bound=ProtocolReport)

@@ -42,14 +42,6 @@ class SquareRow:
     scale_free_area: float
     scale_free_area_se: float | None
 
-    @classmethod
-    def of(cls, field: ERFMap, share: float, drawn: Callable[[FloatArray], FloatArray]) -> SquareRow:
-        """The row of a share, for a tool that draws a function of the map."""
-        side, area = square_around_middle(drawn(field.values), share)
-        (free_side, free_area), errors = field.estimate(lambda field: np.array(field.square_share(share)))
-        error = None if errors is None else float(errors[1])
-        return cls(share, side, area, float(free_side), float(free_area), error)
-
 
 def square_around_middle(values: FloatArray, share: float) -> tuple[int, float] | tuple[None, None]:
     """Side of the square around ``(H // 2, W // 2)`` that holds more than a share of a map, and its area.
@@ -66,8 +58,13 @@ def square_around_middle(values: FloatArray, share: float) -> tuple[int, float] 
 
 
 def square_rows(field: ERFMap, drawn: Callable[[FloatArray], FloatArray]) -> tuple[SquareRow, ...]:
-    """A row for each share."""
-    return tuple(SquareRow.of(field, share, drawn) for share in SHARES)
+    """A row for each share, for a tool that draws a function of the map."""
+    picture = drawn(field.values)
+    squares = [square_around_middle(picture, share) for share in SHARES]
+    free, errors = field.estimate(lambda field: np.array([field.square_share(share) for share in SHARES]))
+    errors = [None] * len(SHARES) if errors is None else errors[:, 1].tolist()
+    columns = (SHARES, *zip(*squares, strict=True), *free.T.tolist(), errors)
+    return tuple(map(SquareRow, *columns))
 
 
 def square_lines(drawn: str, rows: Sequence[SquareRow]) -> list[str]:

@@ -17,9 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import summaries
 from ..geometry.field import TheoreticalReceptiveField
-from .sums import Groups, GroupSums, corrected, standard_error
-
-Interval = tuple[float, float]
+from ..summaries.mass import Interval
+from ..summaries.sizes import LUO_LEVEL
+from .sums import Groups, corrected, standard_error
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -31,19 +31,6 @@ class MeanMap:
     theoretical: TheoreticalReceptiveField | None
     recipe: dict[str, Any]
     whole: MeanMap | None = None  # the map from which this one leaves a group out
-
-    @classmethod
-    def from_sums(
-        cls,
-        sums: GroupSums,
-        *,
-        size: tuple[int, ...],
-        layer: str,
-        theoretical: TheoreticalReceptiveField | None,
-        recipe: dict[str, Any],
-    ) -> Self:
-        """The mean of what has been summed up so far."""
-        return cls(sums.finished(size), layer, theoretical, recipe)
 
     @cached_property
     def values(self) -> NDArray[np.float64]:
@@ -79,11 +66,10 @@ class MeanMap:
         On an axis on which the theoretical field is global or clipped it is measured: the middle of the smallest box
         that holds half of the map.
         """
-        expected = self._cell if self.theoretical is None else self.theoretical.center
-        measured = None if all(self._known_axes) else self._measured_center
-        if measured is None:
+        expected = self.cell_center if self.theoretical is None else self.theoretical.center
+        if all(self._known_axes) or self._measured_center is None:
             return expected
-        axes = zip(expected, measured, self._known_axes, strict=True)
+        axes = zip(expected, self._measured_center, self._known_axes, strict=True)
         return tuple(own if is_known else place for own, place, is_known in axes)
 
     @property
@@ -101,9 +87,17 @@ class MeanMap:
         return "mixed" if any(self._known_axes) else "measured"
 
     @property
+    def cell_center(self) -> tuple[float, ...]:
+        """Middle of the unit's own grid cell; of the input where the layer has no grid."""
+        size, trf = self.groups.size, self.theoretical
+        if trf is None:
+            return tuple((length - 1) / 2 for length in size)
+        return tuple((u + 0.5) * n / units - 0.5 for u, n, units in zip(trf.position, size, trf.grid, strict=True))
+
+    @property
     def displacement(self) -> tuple[float, ...]:
         """From the unit centre to the middle of the smallest box with half of the map. It jumps: doubt its error."""
-        middles = _middles(self._boxes.box(0.5))
+        middles = _middles(self._mass.box(0.5))
         return tuple(middle - place for middle, place in zip(middles, self.center, strict=True))
 
     def radius_mass(
@@ -116,16 +110,9 @@ class MeanMap:
             metric (str): ``"chebyshev"`` for boxes, ``"euclidean"`` for balls.
             center (sequence of float or str, optional): Where the boxes lie: None wherever they hold most, ``"unit"``
                 around the unit centre, or around a point in pixels. Balls lie around the unit centre unless told.
-
-        Returns:
-            *RadiusMass* with ``diameter(share)``, ``radius(share)`` and ``box(share)``.
-
-        Raises:
-            UndefinedStatistic: The map has negative values, or is zero everywhere.
-            ValueError: There is no such metric, or the centre does not suit the map.
         """
         if center is None and metric == "chebyshev":
-            return self._boxes
+            return self._mass
         if isinstance(center, str) and center != "unit":
             raise ValueError(f'center must be None, "unit" or a pixel position per axis, got {center!r}.')
         place = self.center if center is None or isinstance(center, str) else center
@@ -133,36 +120,20 @@ class MeanMap:
 
     def equivalent_width(self) -> float:
         """A size without threshold or fit, see :func:`summaries.equivalent_width`."""
-        return self._boxes.equivalent_width()
+        return self._mass.equivalent_width()
 
     def tail_ratio(self) -> float:
         """How long the tails are against the core, see :func:`summaries.tail_ratio`."""
-        return self._boxes.tail_ratio()
+        return self._mass.tail_ratio()
 
     def extent(self, share: float, spacing: float | Sequence[float] | None = None) -> list[Interval]:
         r"""
         How far the map reaches back and ahead on each axis, see :func:`summaries.extent`.
 
-        The ends of an interval may jump from one pixel's face to another between samples, which no standard error
-        shows: believe the error of its length alone.
-
-        Args:
-            share (float): Share of the map along the axis, above 0 and up to 1.
-            spacing (float or sequence of float, optional): Length of a pixel, per axis, such as 0.7 for mm.
-
-        Returns:
-            *list* of ``(lower, upper)`` per axis, relative to the middle of the unit's own grid cell (of the input
-            where the layer has no grid), in pixels or in units of the spacing.
-
-        Raises:
-            UndefinedStatistic: The map has negative values, or is zero everywhere.
-            ValueError: The share is out of bounds, or the spacing is not one positive length per axis.
+        Ends are counted from the middle of the unit's own grid cell (of the input where the layer has no grid). As they
+        jump from one pixel's face to another, believe the standard error of an interval's length alone.
         """
-        lengths = np.broadcast_to(1.0 if spacing is None else np.asarray(spacing, dtype=np.float64), len(self._cell))
-        if not (np.isfinite(lengths).all() and (lengths > 0).all()):
-            raise ValueError(f"spacing must be a positive length, or one per axis, got {spacing!r}.")
-        found = zip(summaries.extent(self.values, share), self._cell, lengths.tolist(), strict=True)
-        return [((lower - own) * length, (upper - own) * length) for (lower, upper), own, length in found]
+        return summaries.extent(self.values, share, self.cell_center, spacing)
 
     def gaussian_fit(self) -> summaries.GaussianFit:
         """
@@ -180,7 +151,7 @@ class MeanMap:
         """Centroid and covariance of the map, see :func:`summaries.moments`."""
         return summaries.moments(self.values)
 
-    def threshold_size(self, level: float = 1 - 0.9545, reference: str = "pixel") -> float:
+    def threshold_size(self, level: float = LUO_LEVEL, reference: str = "pixel") -> float:
         """
         Luo et al.'s size, see :func:`summaries.threshold_size`.
 
@@ -294,9 +265,7 @@ class MeanMap:
             >>> value > 1
             True
         """
-        self.groups.check_paired(other.groups)
-        value, without = self.replicates(lambda *pair: _combined(operator.sub, *map(statistic, pair)), other)
-        return value, standard_error(value, without)
+        return self._paired(operator.sub, other, statistic)
 
     def ratio(self, other: Self, statistic: Callable[[Self], Any]) -> tuple[Any, Any]:
         r"""
@@ -312,9 +281,21 @@ class MeanMap:
         Raises:
             ValueError, UndefinedStatistic: As in :meth:`difference`.
         """
+        value, error = self._paired(_log_ratio, other, statistic)
+        return None if value is None else np.exp(value).tolist(), error
+
+    def _paired(
+        self, combine: Callable[[Any, Any], Any], other: Self, statistic: Callable[[Self], Any]
+    ) -> tuple[Any, Any]:
+        """The statistic here and there, combined, with the standard error; None where one of them is None."""
         self.groups.check_paired(other.groups)
-        value, without = self.replicates(lambda *pair: _combined(_log_ratio, *map(statistic, pair)), other)
-        return (None, None) if value is None else (np.exp(value).tolist(), standard_error(value, without))
+
+        def combined(*pair: Self) -> Any:
+            ours, theirs = map(statistic, pair)
+            return None if ours is None or theirs is None else combine(ours, theirs)
+
+        value, without = self.replicates(combined, other)
+        return value, standard_error(value, without)
 
     def replicates(self, statistic: Callable[..., Any], *others: Self) -> tuple[Any, list[Any]]:
         """A statistic of the map, and its values without each group; of several maps without the same group in all."""
@@ -329,7 +310,7 @@ class MeanMap:
         """The map without each group of samples in turn; nothing with fewer than two groups."""
         for other in self._without_one:
             yield other
-            for large in ("values", "_boxes"):  # fits are kept; these would fill the memory
+            for large in ("values", "_mass"):  # fits are kept; these would fill the memory
                 vars(other).pop(large, None)
 
     @cached_property
@@ -337,7 +318,7 @@ class MeanMap:
         return [replace(self, groups=groups, whole=self) for groups in self.groups.leave_one_out()]
 
     @cached_property
-    def _boxes(self) -> summaries.RadiusMass:
+    def _mass(self) -> summaries.RadiusMass:
         return summaries.radius_mass(self.values)
 
     @cached_property
@@ -352,7 +333,7 @@ class MeanMap:
     @cached_property
     def _measured_center(self) -> tuple[float, ...] | None:
         try:
-            return _middles(self._boxes.box(0.5))
+            return _middles(self._mass.box(0.5))
         except summaries.UndefinedStatistic:
             return None
 
@@ -362,14 +343,6 @@ class MeanMap:
         if self.theoretical is None:
             return (False,) * len(self.groups.size)
         return tuple(not of_cell for of_cell in self.theoretical.cell_axes)
-
-    @property
-    def _cell(self) -> tuple[float, ...]:
-        """Middle of the unit's own grid cell; of the input where the layer has no grid."""
-        size, trf = self.groups.size, self.theoretical
-        if trf is None:
-            return tuple((length - 1) / 2 for length in size)
-        return tuple((u + 0.5) * n / units - 0.5 for u, n, units in zip(trf.position, size, trf.grid, strict=True))
 
     @property
     def _around_trf(self) -> tuple[slice, ...] | None:
@@ -387,10 +360,6 @@ class MeanMap:
 
 def _middles(box: Sequence[Interval]) -> tuple[float, ...]:
     return tuple((lower + upper) / 2 for lower, upper in box)
-
-
-def _combined(combine: Callable[..., Any], ours: Any, theirs: Any) -> Any:
-    return None if ours is None or theirs is None else combine(ours, theirs)
 
 
 def _log_ratio(ours: Any, theirs: Any) -> Any:

@@ -1,7 +1,10 @@
 """THE TABLE: every number that is printed of a result, once.
 
-A row of ``STATISTICS`` makes a key of the summary, a line of the report, a column of the command's table and of its CSV
-file, and the words in figures. To add a number, write its formula into :mod:`captum_erf.summaries` and a row here.
+A row of ``STATISTICS`` makes a key of the summary, a line of the report, and a column of the command's table, of its
+CSV file and of the page. To add a number, write its formula into :mod:`captum_erf.summaries` and a row here.
+
+A row names where its formula stands: a file of :mod:`captum_erf.summaries`, or the class of what several rows share and
+what is made once for each map.
 """
 
 from __future__ import annotations
@@ -13,14 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from ..summaries import UndefinedStatistic
+from ..summaries import UndefinedStatistic, sizes
+from ..summaries.fits import GaussianFit
+from ..summaries.mass import Interval, RadiusMass
 from ..text import number
 from .mean_map import MeanMap
 from .sums import corrected, standard_error
 
 Row = dict[str, Any]
-Number = float | list[float] | list[list[float]] | None
+Formula = Callable[[MeanMap], Any]
 
+ABOVE = f" px (above {100 * sizes.LUO_LEVEL:.2f} % of the centre)"
 LEAST_R2 = 0.5  # of a Gaussian whose width is a number
 
 
@@ -46,7 +52,7 @@ class Statistic:
     label: str
     unit: str
     digits: int
-    formula: Callable[[MeanMap], Any]
+    formula: Formula
     heading: str = ""
     heading_error: bool = True
     steady: Callable[[Any], Any] = lambda value: value
@@ -71,45 +77,53 @@ class Statistic:
         return number(row[self.key], row[f"{self.key}_se"] if error else None, self.digits)
 
 
-def _diameter(share: float) -> Callable[[MeanMap], Number]:
-    return lambda field: field.radius_mass().diameter(share)
+def _of_mass(formula: Callable[[RadiusMass], Any]) -> Formula:
+    """A number of the map's box mass."""
+    return lambda field: formula(field.radius_mass())
 
 
-def _extent(share: float) -> Callable[[MeanMap], Number]:
-    return lambda field: [list(interval) for interval in field.extent(share)]
+def _of_fit(formula: Callable[[GaussianFit], Any]) -> Formula:
+    """A number of the Gaussian that :func:`captum_erf.summaries.shapes.gaussian_fit` fits to the map."""
+    return lambda field: formula(field.gaussian_fit())
 
 
-def _lengths(intervals: list[list[float]] | None) -> list[float] | None:
+def _diameter(share: float) -> Formula:
+    return _of_mass(lambda mass: mass.diameter(share))
+
+
+def _extent(share: float) -> Formula:
+    return lambda field: sizes.extent(field.values, share, field.cell_center)
+
+
+def _lengths(intervals: list[Interval] | None) -> list[float] | None:
     """Of intervals: their ends lie on pixels' faces and jump from one to another, which no jackknife sees."""
     return None if intervals is None else [upper - lower for lower, upper in intervals]
 
 
-def _erf_to_trf(field: MeanMap) -> Number:
+def _erf_to_trf(field: MeanMap) -> float | None:
     trf = field.theoretical
     return field.radius_mass().diameter(0.95) / max(trf.size) if trf is not None and trf.is_known else None
 
 
-SIGMA = Statistic("gaussian_sigma", "Gaussian sigma", " px", 1, lambda field: field.gaussian_fit().sigma, "sigma")
-ANGLE = Statistic("gaussian_angle", "", "°", 0, lambda field: field.gaussian_fit().angle, turn=180.0)
-R2 = Statistic("gaussian_r2", "Gaussian R²", "", 3, lambda field: field.gaussian_fit().r2, "R²", False, most=1.0)
+SIGMA = Statistic("gaussian_sigma", "Gaussian sigma", " px", 1, _of_fit(lambda fit: fit.sigma), "sigma")
+ANGLE = Statistic("gaussian_angle", "", "°", 0, _of_fit(lambda fit: fit.angle), turn=180.0)
+R2 = Statistic("gaussian_r2", "Gaussian R²", "", 3, _of_fit(lambda fit: fit.r2), "R²", False, most=1.0)
 RATIO = Statistic("erf_to_trf", "ERF / TRF", "", 2, _erf_to_trf, "ERF/TRF", False)
 STATISTICS = (
-    Statistic("displacement", "displacement", " px", 1, lambda field: list(field.displacement)),
+    Statistic("displacement", "displacement", " px", 1, lambda f: f.displacement),
     Statistic("diameter_50", "50 % of the mass", " px square", 1, _diameter(0.5), "ERF 50 %"),
     Statistic("diameter_90", "90 % of the mass", " px square", 1, _diameter(0.9), "90 %"),
     Statistic("diameter_95", "95 % of the mass", " px square", 1, _diameter(0.95), "95 %"),
-    Statistic("equivalent_width", "equivalent width", " px", 1, lambda field: field.equivalent_width()),
-    Statistic("tail_ratio", "90 % over 50 %", "", 2, lambda field: field.tail_ratio()),
+    Statistic("equivalent_width", "equivalent width", " px", 1, _of_mass(RadiusMass.equivalent_width)),
+    Statistic("tail_ratio", "90 % over 50 %", "", 2, _of_mass(RadiusMass.tail_ratio)),
     Statistic("extent_50", "50 % per axis", " px from the unit's cell", 1, _extent(0.5), steady=_lengths),
     Statistic("extent_90", "90 % per axis", " px from the unit's cell", 1, _extent(0.9), steady=_lengths),
     SIGMA,
     ANGLE,
     R2,
-    Statistic(
-        "threshold_size", "threshold size", " px (above 4.55 % of the centre)", 1, lambda field: field.threshold_size()
-    ),
-    Statistic("effective_pixels", "effective pixels", "", 0, lambda field: field.effective_pixels(), most=inf),
-    Statistic("effective_samples", "effective samples", "", 1, lambda field: field.groups.effective_samples()),
+    Statistic("threshold_size", "threshold size", ABOVE, 1, lambda f: sizes.threshold_size(f.values, f.center)),
+    Statistic("effective_pixels", "effective pixels", "", 0, lambda f: sizes.effective_pixels(f.values), most=inf),
+    Statistic("effective_samples", "effective samples", "", 1, lambda f: f.groups.effective_samples()),
     RATIO,
 )
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..geometry.region import Region
 
+BY_GROUP = ("counts", "dead", "squares", "prints")  # what is kept for each group, beside the maps
 MIXER = 0x2545F4914F6CDD1D  # an odd number without pattern, from Vigna's xorshift*
 
 
@@ -85,20 +86,6 @@ class Groups:
                 f"{other.counts.sum()} there); measure both on the same data loader without shuffling, with as many "
                 "groups, and where the networks prepare images differently, name each image with get_groups."
             )
-
-    @property
-    def fit_together(self) -> bool:
-        """Whether these can be sums over groups."""
-        region = self.region
-        return bool(
-            np.isfinite(self.sums).all()
-            and self.sums.shape == (len(self.counts), *region.shape)
-            and len(region.offset) == len(self.size)
-            and Region.whole(self.size).joined(region) == Region.whole(self.size)
-            and self.dead.shape == self.counts.shape == self.squares.shape == self.prints.shape
-            and self.counts.sum() > 0
-            and ((self.dead >= 0) & (self.dead <= self.counts)).all()
-        )
 
 
 def standard_error(value: Any, without: Sequence[Any]) -> Any:
@@ -200,16 +187,13 @@ class GroupSums:
         """Adds the other's sums, group by group."""
         self._cover(other.region)
         self._view(other.region).add_(other.sums.to(self.sums))
-        self.counts += other.counts
-        self.dead += other.dead
-        self.squares += other.squares
-        self.prints += other.prints
+        for name in BY_GROUP:
+            getattr(self, name).add_(getattr(other, name))
         self.num_nonfinite += other.num_nonfinite
 
     def numbered_from(self, first: int) -> GroupSums:
         """The same sums with the samples numbered from ``first`` on, each in the group that this gives it."""
-        names = ("sums", "counts", "dead", "squares", "prints")
-        return replace(self, **{name: getattr(self, name).roll(first, 0) for name in names})
+        return replace(self, **{name: getattr(self, name).roll(first, 0) for name in ("sums", *BY_GROUP)})
 
     def spread_over(self, size: tuple[int, ...]) -> None:
         """Covers the whole input from now on."""
@@ -217,9 +201,9 @@ class GroupSums:
 
     def finished(self, size: tuple[int, ...]) -> Groups:
         """A copy of the sums so far, of inputs of that size."""
-        numbers = (self.sums.cpu().double(), self.counts, self.dead, self.squares, self.prints)
-        sums, counts, dead, squares, prints = (item.numpy().copy() for item in numbers)
-        return Groups(sums, counts, dead, squares, prints, self.region, size, self.num_nonfinite)
+        numbers = {name: getattr(self, name).numpy().copy() for name in BY_GROUP}
+        sums = self.sums.cpu().double().numpy().copy()
+        return Groups(sums, **numbers, region=self.region, size=size, num_nonfinite=self.num_nonfinite)
 
     def _cover(self, region: Region) -> None:
         wider = region if 0 in self.region.shape else self.region.joined(region)

@@ -2,10 +2,19 @@
 
 from .arrays import UndefinedStatistic
 from .fits import GaussianFit, ShapeFit, describe_shapes
-from .mass import RadiusMass, equivalent_width, extent, radius_mass, tail_ratio
+from .mass import RadiusMass
+from .moments import Moments, moments
 from .prediction import share_of_theory
 from .shapes import compare_shapes, gaussian_fit
-from .sizes import Moments, effective_pixels, moments, square_share, threshold_size
+from .sizes import (
+    effective_pixels,
+    equivalent_width,
+    extent,
+    radius_mass,
+    square_share,
+    tail_ratio,
+    threshold_size,
+)
 from .stepped import SteppedRadiusMass, stepped_radius_mass
 
 __all__ = [

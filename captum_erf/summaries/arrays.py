@@ -1,11 +1,9 @@
-"""What summaries and fits of a map share: its checks, distances from a position, and principal axes."""
+"""What summaries and fits of a map share: its checks and distances from a position."""
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-from ..text import listed
 
 FloatArray = NDArray[np.float64]
 
@@ -56,11 +54,16 @@ def as_mass_map(values: ArrayLike) -> FloatArray:
 
 
 def as_position(position: Iterable[float], num_dims: int) -> FloatArray:
-    """The position as float64, to a billionth of a pixel; an error if it does not suit the map."""
+    """The position as float64; an error if it does not suit the map."""
     array = np.array(list(position), dtype=np.float64)
     if array.shape != (num_dims,) or not np.isfinite(array).all():
         raise ValueError(f"got center {array.tolist()}; expected {num_dims} finite pixel positions, one per axis")
-    return np.asarray(array.round(9))
+    return array
+
+
+def as_center(position: Iterable[float], num_dims: int) -> FloatArray:
+    """The position to a billionth of a pixel, so that pixels equally far from it are known as such."""
+    return np.asarray(as_position(position, num_dims).round(9))
 
 
 def margins(values: FloatArray) -> list[FloatArray]:
@@ -76,30 +79,3 @@ def offsets(shape: Sequence[int], position: Iterable[float], block: Iterable[int
         for length, middle, side in zip(shape, position, block, strict=True)
     ]
     return list(np.ix_(*lines))
-
-
-class Ellipse:
-    """Principal axes of a covariance over the spatial axes."""
-
-    covariance: FloatArray
-
-    @property
-    def sigmas(self) -> FloatArray:
-        """Square roots of the covariance's eigenvalues, in pixels, largest first."""
-        return np.asarray(np.sqrt(np.linalg.eigvalsh(self.covariance)[::-1].clip(0)))
-
-    @property
-    def angle(self) -> float | None:
-        """Direction of the longest axis in degrees, above -90 and up to 90; None unless there are two axes.
-
-        0 is along the last axis (x, to the right). Positive angles turn counter-clockwise in the image as
-        seen with its first row at the top: at 45 the ellipse points to the upper right.
-        """
-        if len(self.covariance) != 2:
-            return None
-        down, right = np.linalg.eigh(self.covariance)[1][:, -1]
-        return float(90 - (90 - np.degrees(np.arctan2(-down, right))) % 180)
-
-    def _axes(self) -> str:
-        angle = "" if self.angle is None else f"; angle {self.angle:.4g} degrees"
-        return f"sigmas {listed(self.sigmas)} px{angle}"

@@ -8,12 +8,14 @@ around it does.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import product
 
 import numpy as np
 
 from .arrays import FloatArray, margins
-from .growth import NODES, Boxes, Growth, Indices, Interval
+from .growth import Growth, Indices
+from .mass import NODES, Interval, RadiusMass
 from .outside import Outside, tails
 
 SLACK = 1 + 1e-9  # above the rounding of any sum
@@ -23,7 +25,7 @@ AT_ONCE = 2**16  # intervals of an axis that are looked at together
 FAINT = 1e-3  # a share outside that is too small to be told from what is inside
 
 
-class Cubes(Boxes):
+class Cubes(RadiusMass):
     """Cubes whose sides are whole at every step; they may stick out of the map."""
 
     def __init__(self, weights: FloatArray):
@@ -36,24 +38,25 @@ class Cubes(Boxes):
         self._tails = [(below, _from_each(above)) for below, above in map(tails, margins(weights))]
         self._found: dict[int, tuple[float, list[int]]] = {}  # by side: the least share outside, and the lower faces
 
-    def curve(self) -> FloatArray:
+    @cached_property
+    def beyond(self) -> FloatArray:  # type: ignore[override]
         at_once = max(AT_ONCE // len(self.sides), 1)
         for first in range(0, len(self.sides), at_once):
             self._search(range(first, min(first + at_once, len(self.sides))))
         return np.array([self._found[side][0] for side in range(len(self.sides))])
 
-    def outside(self, step: int) -> float:
+    def _outside(self, step: int) -> float:
         if step not in self._found:
             self._search(range(step, step + 1))
         return self._found[step][0]
 
-    def growth(self, step: int, most: float) -> Growth:
-        corners = self._growing(step, self._promising(step + 1, most)[:, None])
+    def _growth(self, step: int, most: float) -> Growth:
+        corners = self._grown(step, self._promising(step + 1, most)[:, None])
         return Growth(corners.coefficients.reshape(self.num_dims + 1, -1))
 
-    def place(self, step: int, grown: float) -> list[Interval]:
-        side, most = step + grown, self.outside(step)
-        outside = self.growth(step, most).outside(grown)
+    def _place(self, step: int, grown: float) -> list[Interval]:
+        side, most = step + grown, self._outside(step)
+        outside = self._growth(step, most).outside(grown)
         alike = outside.min() + TIE * min(outside.min(), 1 - outside.min())
         shifts = (1 - grown) * np.array(list(product((0, 1), repeat=self.num_dims)))
         tied = (self._promising(step + 1, most)[:, None] + shifts).reshape(-1, self.num_dims)[outside <= alike]
@@ -64,19 +67,19 @@ class Cubes(Boxes):
         lower = np.where(room < 0, room / 2, lower) + self._origin - 0.5
         return [(float(start), float(start + side)) for start in lower]
 
-    def averages(self) -> FloatArray:
+    def _averages(self) -> FloatArray:
         """
         As for any boxes, but on a map of many pixels only of the cubes next to the best ones of whole side.
 
         A better one elsewhere is rare and hardly better: where noise alone decides, 1e-6 in the sum over all steps.
         """
         if np.prod(self._map.shape) <= FEW:
-            return super().averages()
-        best = np.array([self._found[side][1] for side in range(len(self.curve()))])
+            return super()._averages()
+        best = np.array([self._found[side][1] for side in range(len(self.beyond))])
         steps = np.arange(len(best) - 1)[:, None]
         room = np.maximum(np.array(self._map.shape) - steps - 1, 0)
         near = np.stack([best[:-1] - 1, best[:-1], best[1:]], 1).clip(0, room[:, None])
-        averages: FloatArray = self._growing(steps, near).outside(NODES).min(-1).mean(0)
+        averages: FloatArray = self._grown(steps, near).outside(NODES).min(-1).mean(0)
         return averages
 
     def _search(self, sides: range) -> None:
@@ -84,17 +87,17 @@ class Cubes(Boxes):
         shadows = [self._shadows(sides, axis) for axis in range(self.num_dims)]
         lower = np.stack([line.argmin(1) for line in shadows], 1)
         if self.num_dims > 1:
-            bounds = self._outside(sides, lower)
+            bounds = self._shares(sides, lower)
             windows = [_window(line, bounds) for line in shadows]
             for number in np.flatnonzero(np.any([stop - start > 1 for start, stop in windows], 0)):
                 faces = self._slices(sides[number], [(start[number], stop[number]) for start, stop in windows])
                 shares = self._map.whole(*faces) if bounds[number] < FAINT else -self._map.inside(*faces)
                 best = np.unravel_index(shares.argmin(), shares.shape)
                 lower[number] = [line.start + step for line, step in zip(faces[0], best, strict=True)]
-        found = zip(self._outside(sides, lower).tolist(), lower.tolist(), strict=True)
+        found = zip(self._shares(sides, lower).tolist(), lower.tolist(), strict=True)
         self._found |= dict(zip(sides, found, strict=True))
 
-    def _outside(self, sides: range, lower: Indices) -> FloatArray:
+    def _shares(self, sides: range, lower: Indices) -> FloatArray:
         """The share outside of one cube of each of several whole sides."""
         upper = np.minimum(lower + np.array(sides)[:, None], self._map.shape)
         return self._map.whole(list(lower.T), list(upper.T))
@@ -107,7 +110,7 @@ class Cubes(Boxes):
         hits = np.argwhere(self._map.whole(*faces) <= most * SLACK)
         return np.asarray(hits + [line.start for line in faces[0]], dtype=np.int64)
 
-    def _growing(self, step: int | Indices, lower: Indices) -> Growth:
+    def _grown(self, step: int | Indices, lower: Indices) -> Growth:
         """
         The cubes in all corners of cubes of side ``step + 1``.
 

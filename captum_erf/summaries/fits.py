@@ -6,8 +6,35 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..text import listed
-from .arrays import Ellipse, FloatArray
+from .arrays import FloatArray
 from .profiles import GAUSSIAN
+
+
+class Ellipse:
+    """Principal axes of a covariance over the spatial axes."""
+
+    covariance: FloatArray
+
+    @property
+    def sigmas(self) -> FloatArray:
+        """Square roots of the covariance's eigenvalues, in pixels, largest first."""
+        return np.asarray(np.sqrt(np.linalg.eigvalsh(self.covariance)[::-1].clip(0)))
+
+    @property
+    def angle(self) -> float | None:
+        """Direction of the longest axis in degrees, above -90 and up to 90; None unless there are two axes.
+
+        0 is along the last axis (x, to the right). Positive angles turn counter-clockwise in the image as
+        seen with its first row at the top: at 45 the ellipse points to the upper right.
+        """
+        if len(self.covariance) != 2:
+            return None
+        down, right = np.linalg.eigh(self.covariance)[1][:, -1]
+        return float(90 - (90 - np.degrees(np.arctan2(-down, right))) % 180)
+
+    def _axes(self) -> str:
+        angle = "" if self.angle is None else f"; angle {self.angle:.4g} degrees"
+        return f"sigmas {listed(self.sigmas)} px{angle}"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -26,10 +53,6 @@ class ShapeFit(Ellipse):
         r2 (float): Share of the variance over pixels, of the map or of a part of it, that the fit explains.
         aic (float): Akaike's n log(RSS / n) + 2 k for n pixels and k free parameters. As neighbouring pixels are
             not independent, differences rank the families but are no odds.
-        sigmas (ndarray): Square roots of the covariance's eigenvalues in pixels, largest first.
-        angle (float or None): Direction of the longest axis in degrees from the last axis (x, to the right), above
-            -90 and up to 90, counter-clockwise in the image as seen with its first row at the top: at 45 the
-            ellipse points to the upper right. None unless there are two axes.
 
     Examples::
 
@@ -62,7 +85,7 @@ class GaussianFit(ShapeFit):
 
     Attributes:
         sigma (float): One number for its width, in pixels.
-        family, amplitude, background, mean, covariance, beta, r2, aic, sigmas, angle: As in :class:`ShapeFit`.
+        family, amplitude, background, mean, covariance, beta, r2, aic: As in :class:`ShapeFit`.
     """
 
     @property

@@ -6,8 +6,6 @@ the boxes of which m axes are as at the start and the others as at the end. No t
 rounded off. The polynomial falls and bends downwards, for each part of what is inside grows with a power of g.
 """
 
-from abc import ABC, abstractmethod
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,12 +14,6 @@ from numpy.typing import NDArray
 
 from .arrays import FloatArray
 
-ROUNDING = 1e-12  # a box that holds a share but for this much of it holds it
-
-PANELS = 8
-NODES = np.ravel(np.arange(PANELS)[:, None] + 0.5 + np.array([-1, 1]) * 12**-0.5) / PANELS  # of Gauss and Legendre
-
-Interval = tuple[float, float]
 Indices = NDArray[np.int64]
 
 
@@ -82,52 +74,3 @@ class Growth:
         rise = moved * grown ** np.maximum(moved - 1, 0) * (1 - grown) ** still
         fall = grown**moved * still * (1 - grown) ** np.maximum(still - 1, 0)
         return float((rise - fall) @ self.coefficients[:, box])
-
-
-class Boxes(ABC):
-    """
-    A family of boxes on a map that sums to 1, of which the best of each side counts.
-
-    Attributes:
-        num_dims (int): Axes of the map.
-        sides (ndarray): Ascending, in pixels; from one to the next the boxes grow evenly.
-    """
-
-    num_dims: int
-    sides: FloatArray
-
-    @abstractmethod
-    def curve(self) -> FloatArray:
-        """The smallest share that a box of each side leaves outside."""
-
-    def outside(self, step: int) -> float:
-        """The same for one side; where that is faster, without the others."""
-        return float(self.curve()[step])
-
-    @abstractmethod
-    def growth(self, step: int, most: float) -> Growth:
-        """The boxes from one side to the next; those that leave more than a share outside at its end may be missing."""
-
-    @abstractmethod
-    def place(self, step: int, grown: float) -> list[Interval]:
-        """The best box, for each axis as an interval in pixel coordinates."""
-
-    def side(self, step: int, grown: float) -> float:
-        """The side with a part of a step grown."""
-        start, end = self.sides[step : step + 2]
-        return float(start + grown * (end - start))
-
-    def reach(self, share: float) -> tuple[int, float]:
-        """The step, and the part of it grown, at which a box first holds a share."""
-        most = 1 - share
-        nearly = most + ROUNDING * min(share, most)
-        step = bisect_left(range(len(self.sides)), True, key=lambda step: self.outside(step) <= nearly) - 1
-        return step, self.growth(step, nearly).least(most)
-
-    def averages(self) -> FloatArray:
-        """The smallest share outside, averaged over each step."""
-        starts = self.curve()[:-1]
-        growths = (self.growth(step, float(start)) for step, start in enumerate(starts) if start > 0)
-        averages = np.zeros(len(starts))
-        averages[starts > 0] = [growth.outside(NODES).min(-1).mean() for growth in growths]
-        return averages

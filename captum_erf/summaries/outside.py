@@ -8,7 +8,7 @@ axes that follow (summed-area tables: Crow, SIGGRAPH 1984).
 Places are counted from the outer face of the first pixel: pixel ``i`` reaches from ``i`` to ``i + 1``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from itertools import product
 from typing import Any
@@ -34,19 +34,11 @@ class Outside:
 
     def whole(self, lower: Places, upper: Places) -> FloatArray:
         """Outside of boxes between whole faces: per axis slices, or indices that broadcast."""
-        total: FloatArray = np.zeros(())
-        for axis, (below, above) in enumerate(self._slabs):
-            for sign, ends in _ends(lower[axis + 1 :], upper[axis + 1 :]):
-                total = total + sign * (below[(lower[axis], *ends)] + above[(upper[axis], *ends)])
-        return total
+        return self._summed(lower, upper, lambda table, places: table[tuple(places)])
 
     def anywhere(self, lower: Places, upper: Places) -> FloatArray:
         """Outside of boxes between any places, also beyond the map: per axis arrays that broadcast."""
-        total: FloatArray = np.zeros(())
-        for axis, (below, above) in enumerate(self._slabs):
-            for sign, ends in _ends(lower[axis + 1 :], upper[axis + 1 :]):
-                total = total + sign * (_between(below, [lower[axis], *ends]) + _between(above, [upper[axis], *ends]))
-        return total
+        return self._summed(lower, upper, _between)
 
     def inside(self, lower: Sequence[slice], upper: Sequence[slice]) -> FloatArray:
         """Within boxes between whole faces, fast, and to a few roundings of the sum of the map."""
@@ -55,6 +47,13 @@ class Outside:
             before = (slice(None),) * axis
             sums = sums[(*before, upper[axis])] - sums[(*before, lower[axis])]
         return sums
+
+    def _summed(self, lower: Places, upper: Places, look_up: Callable[[FloatArray, Places], FloatArray]) -> FloatArray:
+        total: FloatArray = np.zeros(())
+        for axis, (below, above) in enumerate(self._slabs):
+            for sign, ends in _ends(lower[axis + 1 :], upper[axis + 1 :]):
+                total = total + sign * (look_up(below, [lower[axis], *ends]) + look_up(above, [upper[axis], *ends]))
+        return total
 
 
 def tails(weights: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -5,31 +5,22 @@ from functools import reduce
 import numpy as np
 
 from .arrays import FloatArray, offsets
-from .growth import Boxes, Growth, Interval
+from .growth import Growth
+from .mass import Interval, RadiusMass
 from .outside import Outside
 
 BINS = 8  # radii of a ball per pixel
 
 
-class Pinned(Boxes):
-    """
-    Boxes around one point, which may lie outside the map.
-
-    Attributes:
-        shares (ndarray): The share outside at each side.
-    """
-
-    shares: FloatArray
+class Pinned(RadiusMass):
+    """Boxes around one point, which may lie outside the map."""
 
     def __init__(self, center: FloatArray):
         self.num_dims = len(center)
         self._center = center
 
-    def curve(self) -> FloatArray:
-        return self.shares
-
-    def place(self, step: int, grown: float) -> list[Interval]:
-        half = self.side(step, grown) / 2
+    def _place(self, step: int, grown: float) -> list[Interval]:
+        half = self._side(step, grown) / 2
         return [(float(middle - half), float(middle + half)) for middle in self._center]
 
 
@@ -40,21 +31,22 @@ class PinnedCubes(Pinned):
         super().__init__(center)
         self._map = Outside(weights)
         faces = [np.arange(length + 1) - 0.5 for length in weights.shape]
-        distances = [np.abs(line - middle) for line, middle in zip(faces, center, strict=True)]
+        distances = [np.abs(line - middle).round(9) for line, middle in zip(faces, center, strict=True)]
         self.sides = 2 * np.unique(np.concatenate([np.zeros(1), *distances]))
         places = [self._faces(axis, self.sides) for axis in range(self.num_dims)]
-        self.shares = np.minimum.accumulate(self._map.anywhere(*zip(*places, strict=True)))
+        self.beyond = np.minimum.accumulate(self._map.anywhere(*zip(*places, strict=True)))
+        self.beyond[-1] = 0.0
 
-    def growth(self, step: int, most: float) -> Growth:
+    def _growth(self, step: int, most: float) -> Growth:
         places = [self._faces(axis, self.sides[[step + 1, step]]) for axis in range(self.num_dims)]
         lower, upper = (np.ix_(*lines) for lines in zip(*places, strict=True))
         last, first = np.array([[0], [1]])
         return Growth.of(self._map.anywhere(lower, upper), [(last, first)] * self.num_dims)
 
     def _faces(self, axis: int, sides: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Places of the cubes' faces, counted from the outer face of the first pixel."""
+        """Places of the cubes' faces, counted from the outer face of the first pixel; as exact as the centre is."""
         middle = self._center[axis] + 0.5
-        return middle - sides / 2, middle + sides / 2
+        return (middle - sides / 2).round(9), (middle + sides / 2).round(9)
 
 
 class Balls(Pinned):
@@ -66,6 +58,8 @@ class Balls(Pinned):
     side, which has that variance. So the share rises without jumps, and is right where the radius is some pixels large.
     """
 
+    metric = "euclidean"
+
     def __init__(self, weights: FloatArray, center: FloatArray):
         super().__init__(center)
         steps = offsets(weights.shape, center, [1] * weights.ndim)
@@ -76,11 +70,11 @@ class Balls(Pinned):
         both_ways = np.concatenate([sums[:0:-1] / 2, sums[:1], sums[1:] / 2, np.zeros(BINS)])
         beyond = np.cumsum(both_ways[::-1])[::-1]
         spread = np.lib.stride_tricks.sliding_window_view(beyond, BINS).mean(1)
-        self.shares = np.append(2 * spread[len(sums) - BINS // 2 :], 0.0)
-        self.sides = 2 * (nearest + np.arange(len(self.shares))) / BINS
+        self.beyond = np.append(2 * spread[len(sums) - BINS // 2 :], 0.0)
+        self.sides = 2 * (nearest + np.arange(len(self.beyond))) / BINS
 
-    def growth(self, step: int, most: float) -> Growth:
-        return Growth(self.shares[[step + 1, step], None])
+    def _growth(self, step: int, most: float) -> Growth:
+        return Growth(self.beyond[[step + 1, step], None])
 
 
 def _shared_out(places: FloatArray, weights: FloatArray) -> FloatArray:

@@ -15,7 +15,7 @@ from itertools import combinations, product
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import FloatArray, UndefinedStatistic, as_map, as_position, offsets
+from .arrays import FloatArray, UndefinedStatistic, as_center, as_map, offsets
 from .fits import GaussianFit, ShapeFit
 from .profiles import DISC, GAUSSIAN, GENERALISED, LAPLACE, LORENTZIAN, Family, beta_of
 
@@ -163,7 +163,7 @@ def _levels(values: ArrayLike) -> list[_Level]:
 def _start(levels: Sequence[_Level], center: Sequence[float] | None) -> FloatArray:
     """Parameters of the Gaussian that explains most of those at a level's peak: round ones, then each axis' width."""
     num_dims = levels[0].values.ndim
-    places = [] if center is None else [as_position(center, num_dims)]
+    places = [] if center is None else [as_center(center, num_dims)]
     for level in levels:
         peak = np.array(np.unravel_index(level.values.argmax(), level.values.shape), dtype=np.float64)
         places.append((peak + 0.5) * level.block - 0.5)

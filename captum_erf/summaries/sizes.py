@@ -1,82 +1,155 @@
-"""Moments of a map, and sizes that other papers report, as pure functions on an array and a centre.
+"""Sizes of a map, as pure functions on an array: box mass, and what other papers report.
 
-These are the threshold size of Luo et al. (NeurIPS 2016) and the square share of Ding et al. (RepLKNet, CVPR 2022).
+The threshold size is that of Luo et al. (NeurIPS 2016), the square share that of Ding et al. (RepLKNet, CVPR 2022).
 Positions are in pixels, one per axis of the array; 0 is the middle of the first pixel.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..text import listed
-from .arrays import Ellipse, FloatArray, as_mass_map, as_position, margins, offsets
-from .mass import radius_mass
+from .arrays import FloatArray, as_center, as_mass_map, as_position, margins
+from .cubes import Cubes
+from .mass import Interval, RadiusMass
+from .pinned import Balls, PinnedCubes
+
+METRICS = ("chebyshev", "euclidean")
+LUO_LEVEL = 1 - 0.9545  # of the centre's value, above which a pixel counts in Luo et al.'s threshold size
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Moments(Ellipse):
+def radius_mass(values: ArrayLike, center: Sequence[float] | None = None, metric: str = "chebyshev") -> RadiusMass:
     """
-    First and second moments of a map taken as a distribution over pixels.
+    Gives the largest share of a map's sum in a box of each side.
 
-    Attributes:
-        centroid (ndarray): Mean position per axis, in pixels.
-        covariance (ndarray): Of shape ``(D, D)``, in squared pixels.
-        sigmas (ndarray): Square roots of the covariance's eigenvalues in pixels, largest first.
-        angle (float or None): Direction of the longest axis in degrees, as in :class:`ShapeFit`.
+    Args:
+        values (array): Map with 1, 2 or 3 axes, no value below 0.
+        center (sequence of float): Pixel position per axis around which all boxes lie; it may be outside the map. None
+            for boxes wherever they hold most.
+        metric (str): ``"chebyshev"`` for axis-parallel boxes, comparable with a theoretical receptive field, or
+            ``"euclidean"`` for balls around a centre. A ball takes in each pixel evenly, from half a pixel before its
+            middle to half a pixel after it: no jumps, and right to 1 % from a radius of 4 pixels on.
+
+    Returns:
+        *RadiusMass*. It works sizes out when they are asked for.
+
+    Raises:
+        ValueError: The map is zero everywhere, has negative or non-finite values, or does not suit the centre; or there
+            is no centre for balls.
+
+    Examples::
+
+        >>> curve = radius_mass([[0, 1, 0], [1, 4, 1], [0, 1, 0]])
+        >>> curve.sides, curve.mass
+        (array([0., 1., 2., 3.]), array([0.  , 0.5 , 0.75, 1.  ]))
+        >>> curve
+        RadiusMass(chebyshev: 50% within 1 px, 90% within 2.6 px, 95% within 2.8 px)
     """
+    if metric not in METRICS:
+        raise ValueError(f"got metric {metric!r}; expected 'chebyshev' or 'euclidean'")
+    weights = as_mass_map(values)
+    weights = weights / weights.sum()
+    if center is None and metric == "euclidean":
+        raise ValueError("got metric 'euclidean' and no center; expected a center, around which distances are measured")
+    if center is None:
+        return Cubes(weights)
+    around = Balls if metric == "euclidean" else PinnedCubes
+    return around(weights, as_center(center, weights.ndim))
 
-    centroid: FloatArray
-    covariance: FloatArray
 
-    def __repr__(self) -> str:
-        return f"Moments(centroid {listed(self.centroid)} px; {self._axes()})"
-
-
-def moments(values: ArrayLike) -> Moments:
+def equivalent_width(values: ArrayLike) -> float:
     """
-    Gives the centroid and covariance of a map.
+    Gives the side of the even cube with the same mean reach: a size without a threshold or a fit.
 
-    A faint background widens them strongly; :func:`gaussian_fit` separates it.
+    It is (D + 1) / D times the integral over s of 1 - mass(s), where mass(s) is the largest share in a box of side s.
+    Between whole sides the share of a box is a polynomial of degree D, for which the quadrature (two points of Gauss
+    and Legendre in each eighth) is exact. Where the best box changes place in between it is not: on networks' maps by
+    up to 1e-6 of the width, on a few pixels of noise by up to 5e-5.
 
     Args:
         values (array): Map with 1, 2 or 3 axes, no value below 0.
 
     Returns:
-        *Moments*, in pixels.
+        *float*, in pixels; an even map k pixels wide has k.
 
     Raises:
         ValueError: The map is zero everywhere, or has negative or non-finite values.
 
     Examples::
 
-        >>> moments([[0, 0, 0, 0], [1, 1, 1, 1]])
-        Moments(centroid 1, 1.5 px; sigmas 1.118, 0 px; angle 0 degrees)
+        >>> round(equivalent_width([[1, 1, 1], [1, 1, 1], [1, 1, 1]]), 9)
+        3.0
+    """
+    return radius_mass(values).equivalent_width()
+
+
+def tail_ratio(values: ArrayLike) -> float:
+    """
+    Gives how long the tails of a map are against its core: diameter(0.9) / diameter(0.5).
+
+    Args:
+        values (array): Map with 1, 2 or 3 axes, no value below 0.
+
+    Returns:
+        *float*: 1.342 for an even square, 1.853 for a Gaussian with two axes, more for a narrow core on wide tails.
+
+    Raises:
+        ValueError: The map is zero everywhere, or has negative or non-finite values.
+
+    Examples::
+
+        >>> round(tail_ratio([[1, 1, 1], [1, 1, 1], [1, 1, 1]]), 3)
+        1.342
+    """
+    return radius_mass(values).tail_ratio()
+
+
+def extent(
+    values: ArrayLike,
+    share: float,
+    center: Sequence[float] | None = None,
+    spacing: float | Sequence[float] | None = None,
+) -> list[Interval]:
+    """
+    Gives, for each axis, the shortest interval that holds a share of the map, whatever lies along the other axes.
+
+    One of its ends lies on a pixel's face, and may jump to another face where the map changes a little; its length
+    does not jump.
+
+    Args:
+        values (array): Map with 1, 2 or 3 axes, no value below 0.
+        share (float): Share of the map's sum, above 0 and up to 1.
+        center (sequence of float, optional): Pixel position from which the ends are counted; None for the middle of the
+            first pixel.
+        spacing (float or sequence of float, optional): Length of a pixel, per axis, such as 0.7 for mm.
+
+    Returns:
+        *list* of ``(lower, upper)``, one for each axis, in pixels or in units of the spacing.
+
+    Raises:
+        ValueError: The share is out of bounds, the spacing is not one positive length per axis, or the map is zero
+            everywhere, or has negative or non-finite values.
+
+    Examples::
+
+        >>> extent([[1, 1, 1, 1], [0, 0, 0, 0]], 0.5)
+        [(-0.25, 0.25), (0.5, 2.5)]
     """
     weights = as_mass_map(values)
-    weights = weights / weights.sum()
-    axes = range(weights.ndim)
-    places = offsets(weights.shape, [0] * weights.ndim, [1] * weights.ndim)
-    centroid = np.array([(weights * place).sum() for place in places])
-    distances = offsets(weights.shape, centroid, [1] * weights.ndim)
-    covariance = np.array([[(weights * distances[i] * distances[j]).sum() for j in axes] for i in axes])
-    return Moments(centroid, covariance)
-
-
-def second_moments(values: FloatArray, center: Sequence[float]) -> FloatArray:
-    """Mean squared distance from a centre along each axis; an error says why the map's sum has no shares."""
-    weights = as_mass_map(values)
-    lines = zip(margins(weights), center, strict=True)
-    sums = [(line * np.square(np.arange(len(line)) - middle)).sum() for line, middle in lines]
-    return np.asarray(np.array(sums) / weights.sum())
+    origin = np.zeros(weights.ndim) if center is None else as_position(center, weights.ndim)
+    lengths = np.asarray(1.0 if spacing is None else spacing, dtype=np.float64)
+    if lengths.shape not in ((), origin.shape) or not (np.isfinite(lengths).all() and (lengths > 0).all()):
+        raise ValueError(f"spacing must be a positive length, or one per axis, got {spacing!r}.")
+    intervals = np.array([radius_mass(margin).box(share)[0] for margin in margins(weights)])
+    ends = (intervals - origin[:, None]) * np.broadcast_to(lengths, origin.shape)[:, None]
+    return [(lower, upper) for lower, upper in ends.tolist()]
 
 
 def threshold_size(
     values: ArrayLike,
     center: Sequence[float],
-    level: float = 1 - 0.9545,
+    level: float = LUO_LEVEL,
     cell: Sequence[float] | None = None,
 ) -> float:
     """
@@ -108,7 +181,7 @@ def threshold_size(
     if not 0 <= level < 1:
         raise ValueError(f"got level {level}; expected a share of the centre's value, from 0 to below 1")
     weights = as_mass_map(values)
-    position = as_position(center, weights.ndim)
+    position = as_center(center, weights.ndim)
     reference = _nearest(weights, position) if cell is None else _mean_over(weights, position, cell)
     return float(np.count_nonzero(weights > level * reference) ** (1 / weights.ndim))
 

@@ -10,7 +10,7 @@ from functools import reduce
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import FloatArray, as_mass_map, as_position, offsets
+from .arrays import FloatArray, as_center, as_mass_map, offsets
 
 METRICS = {"chebyshev": 1, "euclidean": 2}  # the power of the distance that is whole on half pixels
 
@@ -96,23 +96,17 @@ def stepped_radius_mass(values: ArrayLike, center: Sequence[float], metric: str 
     if metric not in METRICS:
         raise ValueError(f"got metric {metric!r}; expected 'chebyshev' or 'euclidean'")
     weights = as_mass_map(values)
-    radii, sums = _shells(weights, as_position(center, weights.ndim), metric)
+    radii, sums = _shells(weights, as_center(center, weights.ndim), metric)
     outward, inward = np.cumsum(sums), np.cumsum(sums[::-1])[::-1]
     mass = np.append(outward[:-1] / outward[-1], 1.0)
     return SteppedRadiusMass(radii, mass, np.append(inward[1:], 0.0) / inward[0])
 
 
 def _shells(weights: FloatArray, center: FloatArray, metric: str) -> tuple[FloatArray, FloatArray]:
-    """The distances that occur, ascending, and the sum at each; on half pixels they are counted, not sorted."""
+    """The distances that occur, ascending, and the sum at each."""
     power = METRICS[metric]
     steps = [np.abs(2 * distance) ** power for distance in offsets(weights.shape, center, [1] * weights.ndim)]
     keys = reduce(np.add if metric == "euclidean" else np.maximum, steps)
-    lowest = keys.min()
-    if (2 * center % 1 == 0).all() and np.ptp(keys) < 8 * keys.size:
-        index = (keys - lowest).astype(np.int64)
-        distinct = np.flatnonzero(np.bincount(index.ravel())) + lowest
-        sums = np.bincount(index.ravel(), weights.ravel())[(distinct - lowest).astype(np.int64)]
-    else:
-        distinct, index = np.unique(keys.round(9), return_inverse=True)
-        sums = np.bincount(index.ravel(), weights.ravel())
+    distinct, index = np.unique(keys.round(9), return_inverse=True)
+    sums = np.bincount(index.ravel(), weights.ravel())
     return distinct ** (1 / power) / 2, np.asarray(sums, dtype=np.float64)

@@ -15,7 +15,7 @@ from torch.nn import Module
 
 from ..network.layers import find_layers, unwrap
 from ..network.units import Position, resolve_position
-from .rules import NoRule, Weights
+from .rules import NoRule
 from .squares import MeanSquares
 
 
@@ -66,7 +66,7 @@ def random_weights(
     twin = twin.double().eval().requires_grad_(False)
     start = torch.zeros(1, *input_shape, dtype=torch.float64, device=_device(twin), requires_grad=True)
     running = _running(twin)
-    with MeanSquares(Weights(twin.buffers()), lambda: running[-1]):
+    with MeanSquares(twin.buffers(), lambda: running[-1]):
         output = _output(twin, twins.get(id(found.module)), found.name, start)
         index: tuple[Any, ...] = (0, slice(None), *resolve_position(position, output.shape[2:]))
         unit = output[index].sum()

@@ -7,7 +7,8 @@ whose transpose does that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
@@ -20,21 +21,26 @@ class NoRule(ValueError):
     """An operation whose mean squares are not known."""
 
 
-class Weights:
+@dataclass(frozen=True)
+class Operation:
     """
-    Mean squares of weights.
+    One of torch's operations, as the network calls it.
 
-    Args:
-        filters (iterable of Tensor): Fixed ones that nobody draws at random, such as those of a blur.
+    Attributes:
+        run (Callable): The operation itself.
+        filters (collection of int): Identities of fixed weights that nobody draws at random, such as those of a blur.
     """
 
-    def __init__(self, filters: Iterable[Tensor] = ()):
-        self._filters = {id(tensor) for tensor in filters}
+    run: Callable[..., Any]
+    filters: Collection[int]
+
+    def __call__(self, *args: Any, **more: Any) -> Any:
+        return self.run(*args, **more)
 
     def mean_square(self, weight: Tensor, like: Tensor) -> Tensor:
         """The mean square of a layer's weights in place of each, a fixed filter's own squares, as another tensor is."""
         squares = weight.detach().double().square().to(like)
-        return squares if id(weight) in self._filters else squares.mean().expand_as(squares)
+        return squares if id(weight) in self.filters else squares.mean().expand_as(squares)
 
 
 def carries(values: Any) -> bool:
@@ -51,65 +57,58 @@ def _refuse_two(one: Any, other: Any) -> None:
         raise NoRule(" of two activations")
 
 
-def moved(weights: Weights, call: Any, *args: Any, **more: Any) -> Any:
+def moved(call: Operation, *args: Any, **more: Any) -> Any:
     """What only moves values and adds them up, as it is."""
     return call(*args, **more)
 
 
-def weighted(
-    weights: Weights, call: Any, input: Tensor, weight: Tensor, bias: Any = None, *rest: Any, **more: Any
-) -> Any:
+def weighted(call: Operation, input: Tensor, weight: Tensor, bias: Any = None, *rest: Any, **more: Any) -> Any:
     """Convolutions and linear layers: w becomes the mean of w^2."""
     _refuse_two(input, weight)
-    return call(input, weights.mean_square(weight, input), None, *rest, **more)
+    return call(input, call.mean_square(weight, input), None, *rest, **more)
 
 
-def product(weights: Weights, call: Any, one: Tensor, other: Tensor) -> Any:
+def product(call: Operation, one: Tensor, other: Tensor) -> Any:
     """A matrix of weights."""
     _refuse_two(one, other)
-    return call(one, weights.mean_square(other, one)) if carries(one) else call(weights.mean_square(one, other), other)
+    return call(one, call.mean_square(other, one)) if carries(one) else call(call.mean_square(one, other), other)
 
 
-def scaled(weights: Weights, call: Any, one: Any, other: Any) -> Any:
+def scaled(call: Operation, one: Any, other: Any) -> Any:
     """A factor c becomes c^2."""
     _refuse_two(one, other)
     return one * other**2 if carries(one) else one**2 * other
 
 
-def divided(weights: Weights, call: Any, one: Any, other: Any) -> Any:
+def divided(call: Operation, one: Any, other: Any) -> Any:
     """A divisor c becomes c^2."""
     if carries(other):
         raise NoRule(" by an activation")
     return one / other**2
 
 
-def difference(weights: Weights, call: Any, one: Any, other: Any, *, alpha: float = 1) -> Any:
-    """A sum, as the square of -1 is 1."""
+def summed(call: Operation, one: Any, other: Any, *, alpha: float = 1) -> Any:
+    """Sums, and differences as well: the square of -1 is 1."""
     return one + alpha**2 * other
 
 
-def scaled_sum(weights: Weights, call: Any, one: Any, other: Any, *, alpha: float = 1) -> Any:
-    """A sum."""
-    return call(one, other, alpha=alpha**2) if alpha != 1 else call(one, other)
-
-
-def same(weights: Weights, call: Any, input: Tensor, *args: Any, **more: Any) -> Tensor:
+def same(call: Operation, input: Tensor, *_: Any, **more: Any) -> Tensor:
     """What multiplies by 1 or -1, and what is idle after training."""
     return input
 
 
-def half(weights: Weights, call: Any, input: Tensor, *args: Any, **more: Any) -> Tensor:
+def half(call: Operation, input: Tensor, *_: Any, **more: Any) -> Tensor:
     """ReLU and its like: the slope is 1 for one half of the values and 0 for the other."""
     return input / 2
 
 
-def leaky(weights: Weights, call: Any, input: Tensor, slope: Any = 0.01, *args: Any, **more: Any) -> Tensor:
+def leaky(call: Operation, input: Tensor, slope: Any = 0.01, *_: Any, **more: Any) -> Tensor:
     """The slope is 1 for one half of the values and a smaller one for the other."""
     square = torch.as_tensor(more.get("negative_slope", slope)).detach().double().square().mean()
     return input * (1 + float(square)) / 2
 
 
-def clamped(weights: Weights, call: Any, input: Tensor, low: Any = None, high: Any = None, **more: Any) -> Tensor:
+def clamped(call: Operation, input: Tensor, low: Any = None, high: Any = None, **more: Any) -> Tensor:
     """ReLU, written as a clamp."""
     low, high = (more.get(name, more.get(f"{name}_val", given)) for name, given in (("min", low), ("max", high)))
     if low != 0 or (high is not None and not high > 0):
@@ -117,9 +116,7 @@ def clamped(weights: Weights, call: Any, input: Tensor, low: Any = None, high: A
     return input / 2
 
 
-def batch_norm(
-    weights: Weights, call: Any, input: Tensor, mean: Any, var: Any, weight: Any = None, *args: Any, **more: Any
-) -> Tensor:
+def batch_norm(call: Operation, input: Tensor, mean: Any, var: Any, weight: Any = None, *_: Any, **more: Any) -> Tensor:
     """The square of its scale."""
     squares: Tensor = torch.ones(input.shape[1]).to(input) if weight is None else weight.detach().square()
     if var is not None:
@@ -127,23 +124,18 @@ def batch_norm(
     return input * squares.reshape(-1, *(1,) * (input.ndim - 2))
 
 
-def channel_norm(
-    weights: Weights, call: Any, input: Tensor, groups: Any = 1, weight: Any = None, *args: Any, **more: Any
-) -> Tensor:
+def channel_norm(call: Operation, input: Tensor, groups: Any = 1, weight: Any = None, *_: Any, **more: Any) -> Tensor:
     """Group and instance norm, which take their scale from the input: the square of the weight."""
-    return batch_norm(weights, call, input, None, None, weight)
+    return batch_norm(call, input, None, None, weight)
 
 
-def last_norm(
-    weights: Weights, call: Any, input: Tensor, shape: Any, weight: Any = None, *args: Any, **more: Any
-) -> Tensor:
+def last_norm(call: Operation, input: Tensor, shape: Any, weight: Any = None, *_: Any, **more: Any) -> Tensor:
     """Layer and RMS norm, which take their scale from the input: the square of the weight."""
     return input if weight is None else input * weight.detach().square()
 
 
 def max_pool(
-    weights: Weights,
-    call: Any,
+    call: Operation,
     input: Tensor,
     kernel_size: Any,
     stride: Any = None,
@@ -160,9 +152,7 @@ def max_pool(
     return pooled
 
 
-def avg_pool(
-    weights: Weights, call: Any, input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, *rest: Any
-) -> Any:
+def avg_pool(call: Operation, input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, *rest: Any) -> Any:
     """The weight of each of n values is 1 / n, and its square that divided by n again."""
     ones = torch.ones_like(input[:1, :1])
     kernel, steps, margins = (_each(value, input) for value in (kernel_size, stride or kernel_size, padding))
@@ -175,7 +165,7 @@ def avg_pool(
     return pooled * whole / counts
 
 
-def adaptive_avg_pool(weights: Weights, call: Any, input: Tensor, size: Any) -> Any:
+def adaptive_avg_pool(call: Operation, input: Tensor, size: Any) -> Any:
     """As a mean of as many values as fall into each cell."""
     pooled = call(input, size)
     for axis, (length, cells) in enumerate(zip(input.shape[2:], pooled.shape[2:], strict=True)):
@@ -184,27 +174,26 @@ def adaptive_avg_pool(weights: Weights, call: Any, input: Tensor, size: Any) -> 
     return pooled
 
 
-def adaptive_max_pool(weights: Weights, call: Any, input: Tensor, size: Any, return_indices: bool = False) -> Any:
+def adaptive_max_pool(call: Operation, input: Tensor, size: Any, return_indices: bool = False) -> Any:
     """Each of n values is the largest with a chance of 1 / n: the mean."""
     if return_indices:
         raise NoRule(" with indices")
     return (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[input.ndim - 3](input, size)
 
 
-def mean(weights: Weights, call: Any, input: Tensor, *args: Any, **more: Any) -> Any:
+def mean(call: Operation, input: Tensor, *args: Any, **more: Any) -> Any:
     """The weight of each of n values is 1 / n, and its square that divided by n again."""
     result = call(input, *args, **more)
     return result * (result.numel() / input.numel())
 
 
-def largest(weights: Weights, call: Any, input: Tensor, dim: Any = (), keepdim: bool = False) -> Any:
+def largest(call: Operation, input: Tensor, dim: Any = (), keepdim: bool = False) -> Any:
     """Each of n values is the largest with a chance of 1 / n: the mean."""
     return input.mean(dim, keepdim)
 
 
 def interpolated(
-    weights: Weights,
-    call: Any,
+    call: Operation,
     input: Tensor,
     size: Any = None,
     scale_factor: Any = None,
@@ -246,8 +235,7 @@ RULES = _table(
         product: "matmul rmatmul mm bmm",
         scaled: "mul multiply rmul imul",
         divided: "div divide true_divide truediv itruediv",
-        difference: "sub subtract rsub isub",
-        scaled_sum: "add",
+        summed: "add sub subtract rsub isub",
         same: "neg negative abs absolute dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout",
         half: "relu relu6 gelu silu elu celu selu mish softplus hardswish threshold",
         leaky: "leaky_relu prelu",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from .rules import OTHER_ORDER, RULES, NoRule, Weights, carries
+from .rules import OTHER_ORDER, RULES, NoRule, Operation, carries
 
 
 class MeanSquares(TorchFunctionMode):
@@ -15,13 +16,13 @@ class MeanSquares(TorchFunctionMode):
     Runs each of torch's operations on tensors that require a gradient by its rule.
 
     Args:
-        weights (Weights): Mean squares of weights.
+        filters (iterable of Tensor): Fixed weights that nobody draws at random, such as those of a blur.
         caller (Callable): Says which module runs, for the refusal of an operation without a rule.
     """
 
-    def __init__(self, weights: Weights, caller: Callable[[], str]):
+    def __init__(self, filters: Iterable[Tensor], caller: Callable[[], str]):
         super().__init__()
-        self._weights = weights
+        self._filters = {id(tensor) for tensor in filters}
         self._caller = caller
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -33,7 +34,7 @@ class MeanSquares(TorchFunctionMode):
         try:
             if rule is None:
                 return _known(func(*args, **kwargs))
-            result = rule(self._weights, func, *args, **kwargs)
+            result = rule(Operation(func, self._filters), *args, **kwargs)
         except NoRule as detail:
             raise NoRule(
                 f"got {name.strip('_')}{detail} in {self._caller()}, for which there is no rule of mean squares; "

@@ -15,7 +15,7 @@ from captum_erf import protocols, summaries, theory, visualization
 MODULES = (captum_erf, protocols, summaries, theory, visualization)
 SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Warns|Examples)::?$", re.MULTILINE)
 INSIDE = {  # public by name, for the package's own modules: a summary will do
-    *("expect", "from_box", "from_dict", "from_sums", "halo_in_words", "has_dead_unit", "holds", "leave_one_out"),
+    *("expect", "from_box", "from_dict", "halo_in_words", "has_dead_unit", "holds", "leave_one_out"),
     *("narrowed", "replicates", "start_over", "to_dict", "unprobed"),
 }
 

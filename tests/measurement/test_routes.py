@@ -528,3 +528,19 @@ def test_setting_up_is_paid_once_for_each_object_and_size(count_calls):
     assert len(calls) == 1
     erf.aggregate([torch.randn(2, 3, 40, 40)])
     assert len(calls) > 2
+
+
+class Folded(nn.Module):
+    """Does not run on an empty batch, for which torch cannot tell what -1 stands for."""
+
+    def forward(self, images):
+        return images.flatten(2).reshape(len(images), -1, *images.shape[2:])
+
+
+def test_batches_of_one_sample_are_never_run_empty():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), Folded(), nn.Conv2d(4, 4, 3, padding=1))
+    images = torch.randn(3, 3, 32, 32)
+    apart = EffectiveReceptiveField(net, "2").aggregate(list(images.split(1)))
+    assert apart.recipe["route"].startswith("window")
+    whole = EffectiveReceptiveField(net, "2").aggregate([images], window=False)
+    assert abs(apart.values - whole.values).max() <= 1e-5 * whole.values.max()

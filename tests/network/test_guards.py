@@ -60,29 +60,24 @@ def test_a_buffer_that_nothing_changed_is_not_written_to(nested):
 
 
 def test_a_guard_within_a_guard_leaves_what_is_around_it_to_the_outer_one():
-    """The outer one compares all weights and switches to evaluation mode; the inner one does neither again."""
+    """The outer one switches to evaluation mode, which the inner one does not switch back."""
     model = network().train()
-    weight, before = model[0].weight, model[0].weight.detach().clone()
     modules = list(model.modules())
     with unchanged(modules, eval_mode=True):
         with unchanged(modules, eval_mode=True):
-            weight.data.add_(1)
             model[3].mask = torch.ones(2)
             model[0].register_forward_hook(lambda *_: None)
         assert not hasattr(model[3], "mask")
         assert not model[0]._forward_hooks
         assert not any(module.training for module in modules)
-        with unchanged(modules, eval_mode=False, weights=False):
-            weight.data.add_(1)
-    assert torch.equal(weight, before)
     assert all(module.training for module in modules)
 
 
-def test_a_guard_within_that_of_another_network_compares_all_of_its_own():
-    ours, theirs = network(), network()
+def test_a_guard_within_that_of_another_network_compares_its_own():
+    ours, theirs = network(), network().train()
     before = theirs[0].weight.detach().clone()
     with unchanged(list(ours.modules()), eval_mode=True):
-        with unchanged(list(theirs.modules()), eval_mode=True):
+        with unchanged(list(theirs.modules()), eval_mode=False):
             theirs[0].weight.data.zero_()
         assert torch.equal(theirs[0].weight, before)
 
@@ -105,7 +100,7 @@ def test_whatever_is_written_to_a_weight_is_put_back(change, dtype):
     model.short = nn.Parameter(torch.ones(3, dtype=dtype))
     model.weight = nn.Parameter(torch.randn(4, 3, 3, 5).to(dtype).to(memory_format=torch.channels_last))
     before = {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
-    with unchanged([model], eval_mode=True):
+    with unchanged([model], eval_mode=False):  # in training, in which all weights may change
         change(model.weight)
         model.flag.data.zero_()
     for name, tensor in model.named_parameters():

@@ -9,15 +9,15 @@ from captum_erf import EffectiveReceptiveField
 from captum_erf.protocols import ENERGY, LUO2016
 
 
-def plain_map(net, images):
-    """Mean over the images, one by one, of the sum over channels of the gradient's magnitude."""
+def plain_maps(net, images):
+    """Of the images, one by one, the sum over channels of the gradient's magnitude."""
     maps = []
     for image in images:
         x = image[None].clone().requires_grad_()
         y = net(x)
         y[0, :, y.shape[2] // 2, y.shape[3] // 2].sum().backward()
         maps.append(x.grad[0].abs().sum(0).numpy())
-    return np.mean(maps, 0)
+    return maps
 
 
 def random_network():
@@ -29,11 +29,13 @@ def test_study_averages_over_networks_and_inputs():
     torch.manual_seed(5)
     field = LUO2016.aggregate(lambda: EffectiveReceptiveField(random_network(), "2"), inputs)
     torch.manual_seed(5)
-    draws = [plain_map(random_network()[:3], batch) for batch in inputs]
-    np.testing.assert_allclose(field.values, np.mean(draws, 0), rtol=1e-9, atol=1e-14)
+    maps = [plain_maps(random_network()[:3], batch) for batch in inputs]
+    np.testing.assert_allclose(field.values, np.mean(maps, (0, 1)), rtol=1e-9, atol=1e-14)
     report = LUO2016.report(field)
     assert (report.num_samples, report.num_draws) == (21, 7)
     assert "21 samples of 11 x 11, 7 draws of weights" in str(report)
+    weights = np.array([image.sum() for draw in maps for image in draw])
+    assert field.groups.effective_samples() == pytest.approx(weights.sum() ** 2 / np.square(weights).sum())
 
 
 @pytest.mark.parametrize("groups", [3, 10])
@@ -46,7 +48,7 @@ def test_study_errors_are_over_draws(groups):
     sums = np.zeros((groups, 9, 9))
     for draw, batch in enumerate(inputs):
         net = random_network().float()[:3]
-        sums[draw % groups] += 4 * plain_map(net, batch[:1])
+        sums[draw % groups] += 4 * plain_maps(net, batch[:1])[0]
     np.testing.assert_allclose(field.groups.sums.sum((1, 2)), sums.sum((1, 2)), rtol=1e-5)
     counts = [4 * len(range(group, 12, groups)) for group in range(groups)]
     assert field.groups.counts.tolist() == counts

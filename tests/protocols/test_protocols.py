@@ -12,6 +12,7 @@ from scipy.optimize import curve_fit
 from torch import nn
 
 from captum_erf import EffectiveReceptiveField, ERFMap, protocols, tokens
+from captum_erf.names import plain
 from captum_erf.protocols import ENERGY, LUO2016, NEURAL_API, OPENERF, PROTOCOLS, REPLKNET, VMAMBA
 from captum_erf.protocols.vmamba import fifth_root
 from captum_erf.result.sums import Groups
@@ -82,18 +83,8 @@ def measured(request):
 
 
 def synthetic(values, protocol):
-    settings = {
-        "LUO2016": {},
-        "REPLKNET": {"channel": "captum_erf.protocols.relu_sum", "magnitude": "positive"},
-        "OPENERF": {
-            "channel": "captum_erf.protocols.channel_mean",
-            "magnitude": "captum_erf.protocols.rectified_mean",
-        },
-        "NEURAL_API": {"channel": 0},
-        "VMAMBA": {"channel": "captum_erf.protocols.relu_sum", "magnitude": "positive"},
-        "ENERGY": {"magnitude": "square"},
-    }
-    return ERFMap(Groups.of(np.asarray([values], dtype=float)), "layer", None, settings[protocol.name])
+    recipe = {key: plain(value) for key, value in protocol.settings.items()}
+    return ERFMap(Groups.of(np.asarray([values], dtype=float)), "layer", None, recipe)
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
@@ -126,14 +117,12 @@ def test_luo_counts_pixels_above_the_level(measured):
     assert report.ratio == pytest.approx(size / 16, rel=1e-12)
 
 
-def brute_force_square(a, t):
-    """The tool's loop, slice by slice."""
-    data = np.log10(a + 1)
-    data = data / np.max(data)
-    h, w = data.shape
+def explicit_square(drawn, t):
+    """The loop of RepLKNet's and VMamba's tools over what they draw, slice by slice."""
+    h, w = drawn.shape
     for i in range(1, min(h, w) // 2):
-        area = data[h // 2 - i : h // 2 + 1 + i, w // 2 - i : w // 2 + 1 + i]
-        if area.sum() / data.sum() > t:
+        area = drawn[h // 2 - i : h // 2 + 1 + i, w // 2 - i : w // 2 + 1 + i]
+        if area.sum() / drawn.sum() > t:
             return i * 2 + 1, (i * 2 + 1) ** 2 / (h * w)
     return None, None
 
@@ -143,7 +132,7 @@ def test_replknet_equals_explicit_squares(measured):
     report = REPLKNET.report(fields["REPLKNET"])
     assert [row.share for row in report.rows] == [0.2, 0.3, 0.5, 0.99]
     for row in report.rows:
-        assert (row.side, row.area) == pytest.approx(brute_force_square(maps["REPLKNET"], row.share))
+        assert (row.side, row.area) == pytest.approx(explicit_square(np.log10(maps["REPLKNET"] + 1), row.share))
         assert (row.scale_free_side, row.scale_free_area) == fields["REPLKNET"].square_share(row.share)
 
 
@@ -153,7 +142,7 @@ def test_replknet_on_maps_without_a_small_square(size, peak):
     values = np.random.default_rng(0).random(size)
     values[0, 0] += peak
     rows = REPLKNET.report(synthetic(values, REPLKNET)).rows
-    expected = [brute_force_square(values, row.share) for row in rows]
+    expected = [explicit_square(np.log10(values + 1), row.share) for row in rows]
     assert [(row.side, row.area) for row in rows] == expected
     assert expected[-1] == (None, None)
 
@@ -288,15 +277,8 @@ def test_vmamba_equals_explicit_squares_of_what_its_figure_draws(measured):
     report = VMAMBA.report(fields["VMAMBA"])
     drawn = (maps["VMAMBA"] / maps["VMAMBA"].max()) ** (1 / 5)
     np.testing.assert_allclose(fifth_root(fields["VMAMBA"].values), drawn, rtol=1e-6, atol=1e-6)
-    middle, reach = [length // 2 for length in drawn.shape], min(drawn.shape) // 2
     for row in report.rows:
-        squares = [
-            (2 * i + 1, drawn[tuple(slice(m - i, m + i + 1) for m in middle)].sum() / drawn.sum())
-            for i in range(1, reach)
-        ]
-        side = next((side for side, share in squares if share > row.share), None)
-        assert row.side == side
-        assert row.area == (None if side is None else pytest.approx(side**2 / drawn.size))
+        assert (row.side, row.area) == pytest.approx(explicit_square(drawn, row.share))
         assert (row.scale_free_side, row.scale_free_area) == fields["VMAMBA"].square_share(row.share)
     values = maps["VMAMBA"]
     assert report.half_drawn == pytest.approx(values[values >= values.max() / 32].sum() / values.sum())
@@ -326,28 +308,23 @@ def test_energy_equals_sums_of_squares(measured):
     assert report.sigmas == pytest.approx(np.sqrt(variances))
 
 
+WITH_ERRORS = {
+    "LUO2016": lambda report: (report.ratio, report.ratio_se),
+    "REPLKNET": lambda report: (report.rows[2].scale_free_area, report.rows[2].scale_free_area_se),
+    "OPENERF": lambda report: (report.shares[1], report.shares_se[1]),
+    "NEURAL_API": lambda report: (report.sigma, report.sigma_se),
+    "VMAMBA": lambda report: (report.half_drawn, report.half_drawn_se),
+    "ENERGY": lambda report: (report.sigmas[0], report.sigmas_se[0]),
+}
+
+
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_standard_errors_are_the_jackknife_over_samples(measured, name):
-    fields, _ = measured
-    field = fields[name]
-    report = PROTOCOLS[name].report(field)
-    key, statistic = {
-        "LUO2016": ("ratio", lambda report: report.ratio),
-        "REPLKNET": ("rows", lambda report: report.rows[2].scale_free_area),
-        "OPENERF": ("shares", lambda report: report.shares[1]),
-        "NEURAL_API": ("sigma", lambda report: report.sigma),
-        "VMAMBA": ("half_drawn", lambda report: report.half_drawn),
-        "ENERGY": ("sigmas", lambda report: report.sigmas[0]),
-    }[name]
-    rest = np.array([statistic(PROTOCOLS[name].report(other)) for other in field.leave_one_out()])
-    expected = np.sqrt(9 / 10 * ((rest - rest.mean()) ** 2).sum())
-    found = {
-        "rows": lambda: report.rows[2].scale_free_area_se,
-        "shares": lambda: report.shares_se[1],
-        "sigmas": lambda: report.sigmas_se[0],
-    }.get(key, lambda: getattr(report, f"{key}_se"))()
+    field = measured[0][name]
+    report, with_error = PROTOCOLS[name].report, WITH_ERRORS[name]
+    rest = np.array([with_error(report(other))[0] for other in field.leave_one_out()])
     assert len(rest) == 10
-    assert found == pytest.approx(expected, abs=1e-12)
+    assert with_error(report(field))[1] == pytest.approx(np.sqrt(9 / 10 * ((rest - rest.mean()) ** 2).sum()), abs=1e-12)
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)

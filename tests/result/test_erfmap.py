@@ -163,9 +163,10 @@ def test_methods_are_the_summaries_of_the_map_around_the_unit_centre():
         (lambda field: field.radius_mass(center="middle"), 'center must be None, "unit" or a pixel position'),
         (lambda field: field.threshold_size(reference="box"), 'reference must be "pixel" or "cell", got \'box\''),
         (lambda field: field.extent(0.5, spacing=-1.0), "spacing must be a positive length, or one per axis, got -1.0"),
+        (lambda field: field.extent(0.5, spacing=(1, 2, 3)), r"one per axis, got \(1, 2, 3\)"),
         (lambda field: field.share_of_theory(np.ones((3, 3))), r"expected mean squares of shape \(20, 24\)"),
     ],
-    ids=["center", "reference", "spacing", "prediction"],
+    ids=["center", "reference", "spacing", "spacings", "prediction"],
 )
 def test_arguments_that_make_no_sense_are_refused(use, message):
     with pytest.raises(ValueError, match=message):
@@ -518,7 +519,7 @@ FOREIGN = {
     "groups that are not finite": lambda path: arrays_as(path, group_sums=lambda sums: sums * np.inf),
     "fewer groups": lambda path: arrays_as(path, group_counts=lambda counts: counts[1:]),
     "groups outside the input": lambda path: header_as(path, lambda header: {**header, "group_offset": [900, 0]}),
-    "more dead samples than samples": lambda path: arrays_as(path, group_dead=lambda dead: dead + 10**6),
+    "fewer fingerprints": lambda path: arrays_as(path, group_prints=lambda prints: prints[1:]),
     "text": lambda path: path.write_text("not a map"),
     "other arrays": lambda path: np.savez(path, values=np.zeros(3)),
     "pickled": lambda path: np.savez(path, header=np.array([{"a": 1}], dtype=object)),
@@ -602,14 +603,6 @@ def test_reports_without_errors_claim_none():
     assert "±" not in str(made("one sample"))
     assert "None" not in str(made("one sample"))
     assert "±" in str(made("2-D"))
-
-
-def test_values_are_the_mean_of_the_group_sums():
-    field = made("2-D")
-    groups, placed = field.groups, np.zeros_like(field.values)
-    placed[groups.region.index] = groups.sums.sum(0) / groups.counts.sum()
-    assert_allclose(field.values, placed)
-    assert groups.counts.sum() == field.num_samples
 
 
 def drawn(values, **changes):

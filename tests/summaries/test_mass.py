@@ -6,29 +6,19 @@ from itertools import product
 
 import numpy as np
 import pytest
+from drawn import maps
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.integrate import quad
 
 from captum_erf import theory
-from captum_erf.summaries.mass import equivalent_width, extent, radius_mass, tail_ratio
+from captum_erf.summaries import equivalent_width, extent, radius_mass, tail_ratio
 
 SHARES = (0.01, 0.3, 0.5, 0.9, 0.95, 0.999, 1.0)
 
-shapes = st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple)
 shares = st.floats(0.001, 1)
 positive = st.floats(0.05, 1)
-
-
-digits = st.integers(0, 9).map(float)
-
-
-@st.composite
-def maps(draw, elements=digits):
-    values = draw(arrays(np.float64, draw(shapes), elements=elements))
-    values.flat[draw(st.integers(0, values.size - 1))] += 1
-    return values
 
 
 def share_in_box(values, lower, upper):
@@ -215,6 +205,11 @@ def test_the_diameter_around_a_point_is_the_smallest_that_holds_the_share(values
     assert side >= radius_mass(values).diameter(share) - 1e-9
 
 
+@pytest.mark.parametrize("values", [[1.0], [1.0, 0.0]], ids=["to the map's end", "before it"])
+def test_a_box_around_a_point_between_pixels_holds_all_where_its_face_does(values):
+    assert radius_mass(values, (-1.574,)).diameter(1.0) == pytest.approx(4.148)
+
+
 def test_a_center_far_outside():
     curve = radius_mass(np.ones((3, 4)), (1e7 + 0.5, 1))
     assert curve.diameter(1 / 3) == pytest.approx(2e7 - 2)
@@ -326,12 +321,6 @@ def test_plain_lists_and_single_precision_are_maps_too():
     assert radius_mass(np.ones((4, 4), np.float32)).diameter(0.25) == 2
 
 
-@pytest.mark.parametrize("scale", [1e-300, 1e300])
-def test_sizes_do_not_depend_on_the_unit_of_the_map(scale):
-    values = np.random.default_rng(0).random((6, 7))
-    assert radius_mass(scale * values).diameter(0.5) == pytest.approx(radius_mass(values).diameter(0.5), rel=1e-12)
-
-
 def test_it_reads_as_a_report():
     text = repr(radius_mass(theory.uniform_stack(10, 3)))
     assert text == "RadiusMass(chebyshev: 50% within 5.542 px, 90% within 10.14 px, 95% within 11.47 px)"
@@ -363,18 +352,3 @@ def test_sides_out_of_bounds_are_refused(side):
 def test_radius_mass_refuses_what_it_cannot_measure(arguments, message):
     with pytest.raises(ValueError, match=message):
         radius_mass(*arguments)
-
-
-@pytest.mark.parametrize(
-    "summary",
-    [radius_mass, equivalent_width, tail_ratio, lambda values: extent(values, 0.5)],
-    ids=["radius_mass", "equivalent_width", "tail_ratio", "extent"],
-)
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [([1.0, -0.5], "negative values"), (np.zeros((3, 3)), "zero everywhere"), ([1.0, np.nan], "not finite")],
-    ids=["negative", "dead", "not finite"],
-)
-def test_maps_without_shares_are_refused(summary, values, message):
-    with pytest.raises(ValueError, match=message):
-        summary(values)

@@ -2,22 +2,12 @@
 
 import numpy as np
 import pytest
+from drawn import HALVES, maps_and_centers
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from captum_erf import theory
 from captum_erf.summaries.stepped import stepped_radius_mass
-
-shapes = st.lists(st.integers(1, 6), min_size=1, max_size=3).map(tuple)
-halves = st.integers(-6, 16).map(lambda number: number / 2)
-
-
-@st.composite
-def maps_and_centers(draw, coordinate):
-    values = draw(arrays(np.float64, draw(shapes), elements=st.integers(0, 9).map(float)))
-    values.flat[draw(st.integers(0, values.size - 1))] += 1
-    return values, tuple(draw(coordinate) for _ in range(values.ndim))
 
 
 def brute_mass(values, center, metric):
@@ -31,7 +21,7 @@ def brute_mass(values, center, metric):
 
 
 @pytest.mark.parametrize("metric", ["chebyshev", "euclidean"])
-@pytest.mark.parametrize("coordinate", [halves, st.floats(-3, 8)], ids=["half pixels", "anywhere"])
+@pytest.mark.parametrize("coordinate", [HALVES, st.floats(-3, 8)], ids=["half pixels", "anywhere"])
 def test_it_equals_brute_force(metric, coordinate):
     @given(maps_and_centers(coordinate), st.floats(0.01, 1))
     def check(case, share):
@@ -49,7 +39,7 @@ def test_it_equals_brute_force(metric, coordinate):
     check()
 
 
-@given(maps_and_centers(halves))
+@given(maps_and_centers(HALVES))
 def test_the_whole_mass_reaches_the_farthest_pixel_that_counts(case):
     values, center = case
     farthest = max(max(abs(np.subtract(pixel, center))) for pixel in zip(*np.nonzero(values), strict=True))
