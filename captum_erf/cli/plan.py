@@ -14,6 +14,7 @@ from torch import nn
 
 from ..images import Look
 from ..network.layouts import as_layout
+from ..network.passes import IMAGE_FORMAT
 from ..network.units import resolve_position
 from ..protocols import PROTOCOLS, Protocol
 from ..text import counted
@@ -117,7 +118,8 @@ def _device(name: str | None) -> torch.device:
         probe.item()
         return probe.device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        here = ["cpu", *(kind for kind in ("cuda", "mps", "xpu") if getattr(torch, kind).is_available())]
+        kinds = {"cuda": torch.cuda, "mps": torch.backends.mps, "xpu": torch.xpu}
+        here = ["cpu", *(kind for kind, its in kinds.items() if its.is_available())]
         reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")
         raise ValueError(f"--device {wanted} cannot be used: {reason}. Here there is {', '.join(here)}.") from error
 
@@ -125,7 +127,7 @@ def _device(name: str | None) -> torch.device:
 def image_format(model: nn.Module, device: torch.device) -> torch.memory_format:
     """Of weights: on a processor, networks of two dimensions run a quarter faster with channels last."""
     is_flat = all(weight.ndim < 5 for weight in model.parameters())
-    return torch.channels_last if device.type == "cpu" and is_flat else torch.preserve_format
+    return IMAGE_FORMAT if device.type == "cpu" and is_flat else torch.preserve_format
 
 
 def _make_case(

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 
 from .layers import left_alone, noise
 from .models import WeightsError
@@ -63,15 +64,28 @@ def read_weights(model: nn.Module, file: str | Path, layers: Sequence[nn.Module]
 def _load(file: Path) -> Any:
     if file.suffix == ".safetensors":
         return _load_safetensors(file)
-    safe = getattr(torch.serialization, "safe_globals", lambda _: contextlib.nullcontext())
     try:
-        with safe([argparse.Namespace]):  # the options of a training script, as MAE's and DINO's checkpoints hold them
+        with _readable(argparse.Namespace):  # a training script's options, as MAE's and DINO's checkpoints hold them
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise WeightsError(
             f"{file} holds no weights that can be read without pickle. Where you trust it, read it in Python with "
             "torch.load(path, weights_only=False) and save the state dict alone: torch.save(model.state_dict(), path)."
         ) from error
+
+
+@contextlib.contextmanager
+def _readable(kind: type) -> Iterator[None]:
+    """Lets files hold objects of a kind; ``torch.serialization.safe_globals``, which torch 2.4 does not have."""
+    was_readable = kind in get_safe_globals()
+    add_safe_globals([kind])
+    try:
+        yield
+    finally:
+        if not was_readable:
+            others = [item for item in get_safe_globals() if item is not kind]
+            clear_safe_globals()
+            add_safe_globals(others)
 
 
 def _load_safetensors(file: Path) -> Any:

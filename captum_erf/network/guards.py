@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakSet
 
 import numpy as np
@@ -66,11 +67,25 @@ def denormals_flushed() -> Iterator[None]:
 @contextmanager
 def eager() -> Iterator[None]:
     """Compiled code would skip the hooks."""
-    if "torch._dynamo" not in sys.modules or not hasattr(torch.compiler, "set_stance"):
+    if "torch._dynamo" not in sys.modules:
         yield
-        return
-    with torch.compiler.set_stance("force_eager"):
+    elif hasattr(torch.compiler, "set_stance"):
+        with torch.compiler.set_stance("force_eager"):
+            yield
+    else:
+        with _eager_before_stances():
+            yield
+
+
+@contextmanager
+def _eager_before_stances() -> Iterator[None]:
+    """The stance "force_eager" for torch 2.4 and 2.5, whose ``torch._dynamo.config.disable`` outlasts the context."""
+    frames: Any = sys.modules["torch._dynamo.eval_frame"]
+    frames.set_eval_frame = lambda _callback: None
+    try:
         yield
+    finally:
+        frames.set_eval_frame = torch._C._dynamo.eval_frame.set_eval_frame
 
 
 @contextmanager

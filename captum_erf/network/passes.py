@@ -17,6 +17,10 @@ from .layouts import apply_layout
 from .network import Network
 from .recorder import LayersReached, Recorder
 
+IMAGE_FORMAT = torch.channels_last if torch.__version__ >= "2.7" else torch.contiguous_format
+"""Convolutions run faster channels-last. Before torch 2.7 they crash in it where no window of a row reads a pixel, only
+padding (https://github.com/pytorch/pytorch/issues/136348)."""
+
 
 class WrongInput(RuntimeError):
     """The network does not run, and what is wrong with its weights or inputs is known."""
@@ -58,7 +62,7 @@ def read(network: Network, batch: Batch) -> list[Tensor]:
 def record(network: Network, batch: Batch, recorder: Recorder) -> None:
     """Runs the network before a recorder."""
     try:
-        _record(network, batch, recorder, torch.channels_last)
+        _record(network, batch, recorder, IMAGE_FORMAT)
     except RuntimeError as error:
         if "contiguous" not in str(error):
             raise
@@ -102,8 +106,6 @@ def _reason(batch: Batch, modules: Sequence[Module]) -> str:
 
 
 def _copy(item: Any, image_format: torch.memory_format) -> Any:
-    """A copy; images of one pixel's width, of which torch 2.4's convolutions may die in channels-last, as they are."""
     if not isinstance(item, Tensor):
         return item
-    is_image = item.ndim == 4 and min(item.shape[2:]) > 1
-    return item.clone(memory_format=image_format if is_image else torch.preserve_format)
+    return item.clone(memory_format=image_format if item.ndim == 4 else torch.preserve_format)

