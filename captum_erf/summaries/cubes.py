@@ -43,7 +43,7 @@ class Cubes(RadiusMass):
         at_once = max(AT_ONCE // len(self.sides), 1)
         for first in range(0, len(self.sides), at_once):
             self._search(range(first, min(first + at_once, len(self.sides))))
-        return np.array([self._found[side][0] for side in range(len(self.sides))])
+        return np.minimum.accumulate([self._found[side][0] for side in range(len(self.sides))])
 
     def _outside(self, step: int) -> float:
         if step not in self._found:

@@ -129,10 +129,15 @@ class Run:
         return row
 
     def memory(self, kind: str) -> Row:
-        """Peaks of processes of their own, which inherit the peak of the one that starts them: to be called first."""
+        """
+        Peaks of processes of their own, which inherit the peak of the one that starts them: to be called first.
+
+        The allocator gives back what is freed, so that peaks are of what is held, not of how memory is cut up.
+        """
 
         def peak(kind: str, package: Path | None) -> float:
-            environment = os.environ | ({"PYTHONPATH": str(package)} if package else {})
+            environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "131072"}
+            environment |= {"PYTHONPATH": str(package)} if package else {}
             command = [sys.executable, __file__, "--use-memory", kind]
             return int(subprocess.check_output(command, env=environment)) / 1024
 
