@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 import torch
@@ -29,14 +29,19 @@ def gradient_extents(network: Network, batch: Batch, units: Sequence[Sequence[Un
         >>> gradient_extents(network, Batch((torch.ones(1, 1, 8),)), [[(0,), (4,)]])
         [[Region(offset=(0,), shape=(2,)), Region(offset=(3,), shape=(3,))]]
     """
-    extents: Extents = [[None] * len(row) for row in units]
-    with gradients_enabled():
-        for place, row in enumerate(units):
-            readers = [Units((unit,), mixed_channels) for unit in row]
-            with suppress(NoGradientPath):
-                for _, number, gradients in unit_gradients(network.only([place]), [readers], batch):
-                    extents[place][number] = _extent(gradients[batch.index or 0])
-    return extents
+    rows = []
+    for place, row in enumerate(units):
+        found = list(extents_one_by_one(network.only([place]), batch, row))
+        rows.append(found + [None] * (len(row) - len(found)))
+    return rows
+
+
+def extents_one_by_one(network: Network, batch: Batch, units: Sequence[Unit]) -> Iterator[Region | None]:
+    """Those of one layer, as long as they are asked for, in one forward pass; none where no gradient leads back."""
+    readers = [Units((unit,), mixed_channels) for unit in units]
+    with gradients_enabled(), suppress(NoGradientPath):
+        for _, _, gradients in unit_gradients(network, [readers], batch):
+            yield _extent(gradients[batch.index or 0])
 
 
 def _extent(gradient: Tensor | None) -> Region | None:

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from .bounds import AxisSearch
 from .canvas import LOWER, UPPER, Canvas, Side, Test
-from .extents import gradient_extents
+from .extents import extents_one_by_one
 from .periods import FIRST_GROWTH, MAX_TERM, PeriodSearch
 
 FEW = 3  # layers: gradients take a pass for each of them, while NaN shows all in one
@@ -48,18 +48,23 @@ class LineSearch(AxisSearch):
         self.periods = search.run(self._first_growth(own), search.likely_pixels())
 
     def _gradient_ends(self, layer: int) -> Ends:
-        """Where gradients end inside the input, on both sides: that of the unit, and of one left and right of it."""
-        (unit,), grid, stride = self.units[layer][0], self.grid[layer], self.stride(layer)
-        near = [other for other in (unit, unit - max(1, grid // 4), unit + max(1, grid // 4)) if 0 <= other < grid]
+        """Where the unit's gradient ends inside the input; where it does on both sides, another unit's as well."""
+        ((unit,), *_), units, stride = self.units[layer], self.grid[layer], self.stride(layer)
+        other = unit + max(1, units // 4) * (1 if 2 * unit < units else -1)
+        asked = [(place,) for place in (unit, other) if 0 <= place < units]
         prober = self.canvases.prober
-        (extents,) = gradient_extents(prober.network.only([layer]), prober.batch, [[(other,) for other in near]])
-        seen = [(other, extent) for other, extent in zip(near, extents, strict=True) if extent]
-        if not seen:
-            return {}
-        return {
-            LOWER: [(other, extent.offset[0]) for other, extent in seen if extent.offset[0] >= stride],
-            UPPER: [(other, extent.stop[0]) for other, extent in seen if extent.stop[0] <= self.length - stride],
-        }
+        ends: Ends = {}
+        for (place,), extent in zip(
+            asked, extents_one_by_one(prober.network.only([layer]), prober.batch, asked), strict=False
+        ):
+            if extent is None:
+                break
+            is_inside = {LOWER: extent.offset[0] >= stride, UPPER: extent.stop[0] <= self.length - stride}
+            for side, end in zip(Side, (extent.offset[0], extent.stop[0]), strict=True):
+                ends.setdefault(side, []).extend([(place, end)] * is_inside[side])
+            if not all(is_inside.values()):
+                break
+        return ends
 
     def _test_anchors(self, own: Canvas) -> tuple[set[int], set[tuple[int, Side]]]:
         """
