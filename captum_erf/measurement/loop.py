@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ..erfmap import ERFMap
 from ..network.units import GRID
+from ..result.statistics import DIAMETERS
 from . import ranks as distributed
 from .accumulator import ERFAccumulator
 from .rehearsal import WindowRefuted
@@ -141,5 +142,5 @@ def _precise_enough(accumulator: ERFAccumulator, target_error: float) -> bool:
 
 def relative_error(field: ERFMap) -> float:
     """Standard error of the side of the box that holds half of the mass, over that side."""
-    side, error = field.estimate(lambda found: found.radius_mass().diameter(0.5))
+    side, error = field.estimate(DIAMETERS[0.5].formula)
     return inf if error is None else float(error / side)

@@ -105,15 +105,18 @@ def _erf_to_trf(field: MeanMap) -> float | None:
     return field.radius_mass().diameter(0.95) / max(trf.size) if trf is not None and trf.is_known else None
 
 
+DIAMETERS = {
+    0.5: Statistic("diameter_50", "50 % of the mass", " px square", 1, _diameter(0.5), "ERF 50 %"),
+    0.9: Statistic("diameter_90", "90 % of the mass", " px square", 1, _diameter(0.9), "90 %"),
+    0.95: Statistic("diameter_95", "95 % of the mass", " px square", 1, _diameter(0.95), "95 %"),
+}
 SIGMA = Statistic("gaussian_sigma", "Gaussian sigma", " px", 1, _of_fit(lambda fit: fit.sigma), "sigma")
 ANGLE = Statistic("gaussian_angle", "", "°", 0, _of_fit(lambda fit: fit.angle), turn=180.0)
 R2 = Statistic("gaussian_r2", "Gaussian R²", "", 3, _of_fit(lambda fit: fit.r2), "R²", False, most=1.0)
 RATIO = Statistic("erf_to_trf", "ERF / TRF", "", 2, _erf_to_trf, "ERF/TRF", False)
 STATISTICS = (
     Statistic("displacement", "displacement", " px", 1, lambda f: f.displacement),
-    Statistic("diameter_50", "50 % of the mass", " px square", 1, _diameter(0.5), "ERF 50 %"),
-    Statistic("diameter_90", "90 % of the mass", " px square", 1, _diameter(0.9), "90 %"),
-    Statistic("diameter_95", "95 % of the mass", " px square", 1, _diameter(0.95), "95 %"),
+    *DIAMETERS.values(),
     Statistic("equivalent_width", "equivalent width", " px", 1, _of_mass(RadiusMass.equivalent_width)),
     Statistic("tail_ratio", "90 % over 50 %", "", 2, _of_mass(RadiusMass.tail_ratio)),
     Statistic("extent_50", "50 % per axis", " px from the unit's cell", 1, _extent(0.5), steady=_lengths),

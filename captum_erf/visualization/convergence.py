@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
 from ..result.mean_map import MeanMap
+from ..result.statistics import DIAMETERS
 from ..text import number
 from .scales import sequence
 from .sheet import Sheet, check_axes, root_of
@@ -97,7 +98,7 @@ def convergence(
 
 def _draw_course(axes: Axes, snapshots: Sequence[MeanMap], name: str, colour: Any) -> str:
     """A unit's course, and its last value in words."""
-    estimates = [field.estimate(lambda field: field.radius_mass().diameter(0.5)) for field in snapshots]
+    estimates = [field.estimate(DIAMETERS[0.5].formula) for field in snapshots]
     counts = [field.num_samples for field in snapshots]
     values, errors = np.array(estimates, dtype=np.float64).T
     last, error = estimates[-1]

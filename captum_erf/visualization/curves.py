@@ -12,12 +12,13 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from ..result.mean_map import MeanMap
+from ..result.statistics import DIAMETERS
 from ..summaries import UndefinedStatistic
 from ..text import number
 
 Array = NDArray[np.float64]
 
-SHARES = (0.5, 0.9)
+SHARES = (0.5, 0.9)  # that figures tell the boxes of
 INK = "#3b528b"
 SIDE = "side of the box [px]"
 
@@ -54,7 +55,7 @@ class Curve:
             return None
 
         def course(field: MeanMap) -> dict[Any, Any]:
-            held = {share: field.radius_mass().diameter(share) for share in SHARES}
+            held = {share: DIAMETERS[share].formula(field) for share in SHARES}
             return {"mass": np.interp(sides, *_course(field)), **held}
 
         values, errors = field.estimate(course)
@@ -62,7 +63,7 @@ class Curve:
 
     def size(self, share: float) -> str:
         """The side that holds the share, with its error: ``107.0 ± 0.8``."""
-        return number(*self.diameters[share])
+        return number(*self.diameters[share], DIAMETERS[share].digits)
 
     def words(self, share: float) -> str:
         return f"{100 * share:.0f} % of the map in {self.size(share)} px"

@@ -11,14 +11,14 @@ import numpy as np
 
 from ..result.mean_map import MeanMap
 from ..result.report import CENTER_WORDS, channel_words, magnitude_words, table_cells
-from ..result.statistics import STATISTICS, Row, summary
+from ..result.statistics import DIAMETERS, STATISTICS, Row, summary
 from ..summaries import RadiusMass, UndefinedStatistic
 from ..text import box_size, counted, number, place, times
 from .atlas import Atlas, atlas, tile
 
 TAIL = (0.97, 0.98, 0.99, 0.995)  # shares at which the curve of the mass bends, beside those of the slider
 SHARES = sorted([*TAIL, *(percent / 100 for percent in range(5, 101, 5))])  # for which the page knows the box
-SIZES = {"diameter_50": 0.5, "diameter_90": 0.9}  # that are told with each unit
+SIZES = {DIAMETERS[share].key: share for share in (0.5, 0.9)}  # that are told with each unit
 
 
 @dataclass(frozen=True)
