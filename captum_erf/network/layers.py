@@ -23,12 +23,14 @@ class Layer:
     """
     A module of the network, the name by which results call it, and which of its calls in a forward pass is read.
 
-    Calls count from 0, from the end where negative; None is for a layer that is called once.
+    Calls count from 0, from the end where negative; None is for a layer that is called once. ``is_steady`` tells that
+    nothing in the network was seen to change what the layer hands over, in place.
     """
 
     name: str
     module: Module
     call: int | None = None
+    is_steady: bool = False
 
 
 def find_layers(forward_func: ForwardFunc, layers: Sequence[Module | str], call: int | None = None) -> list[Layer]:

@@ -61,6 +61,10 @@ class Network:
         """The same network, of which only the layers at these places are read."""
         return replace(self, layers=tuple(self.layers[place] for place in places))
 
+    def unsteady(self) -> Network:
+        """The same network, of which anything may change what layers hand over."""
+        return replace(self, layers=tuple(replace(layer, is_steady=False) for layer in self.layers))
+
     @property
     def modules(self) -> list[Module]:
         """Every module that a forward pass can touch, as far as the forward function shows them."""

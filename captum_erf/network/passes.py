@@ -50,6 +50,8 @@ def run(network: Network, batch: Batch) -> dict[int, Any]:
     """
     recorder = Recorder(network)
     record(network, batch, recorder)
+    if recorder.is_disturbed:
+        return run(network.unsteady(), batch)
     return recorder.found()
 
 

@@ -125,6 +125,7 @@ def settle(network: Network, batch: Batch, *, grids: bool = True, look: Look | N
     with aside(network, batch) as first:
         look = look or first or _look(network, batch)
         network = replace(_counted(network, look.calls), alone_as_two=look.unseen.normalises_samples)
+        network = _steadied(network, look.recorder.steady)
         trains = tuple(look.unseen.names)
         if not grids:
             return Settled(network, (), trains, look.draws)
@@ -182,6 +183,12 @@ def runs(network: Network, batch: Batch) -> bool:
 def _counted(network: Network, counts: Sequence[int]) -> Network:
     """The network with its layers' calls counted from the first."""
     return replace(network, layers=tuple(_settled(network, *pair) for pair in zip(network.layers, counts, strict=True)))
+
+
+def _steadied(network: Network, steady: Sequence[bool]) -> Network:
+    """The network with what was seen of its layers: whether anything changes what they hand over."""
+    pairs = zip(network.layers, steady, strict=True)
+    return replace(network, layers=tuple(replace(layer, is_steady=is_steady) for layer, is_steady in pairs))
 
 
 def _settled(network: Network, layer: Layer, count: int) -> Layer:

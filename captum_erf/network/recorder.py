@@ -28,9 +28,12 @@ class LayerLeftOut(RuntimeError):
 
 
 class Recorder:
-    """Counts the calls of the layers and keeps what those that are asked for hand over, by layer and device.
+    """
+    Counts the calls of the layers and keeps what those that are asked for hand over, by layer and device.
 
-    It ends the pass with the last of them, unless several devices run it or it is to be seen ``to_the_end``.
+    It ends the pass with the last of them, unless several devices run it or it is to be seen ``to_the_end``. What it
+    keeps are clones, which nothing further on can change in place; of layers of which it is known that nothing does, it
+    keeps what they hand over itself, which ``is_disturbed`` tells to have been changed all the same.
     """
 
     def __init__(self, network: Network, *, to_the_end: bool = False) -> None:
@@ -38,6 +41,7 @@ class Recorder:
         self.stop = not (network.is_parallel or to_the_end)
         self.device_ids = list(network.device_ids or getattr(network.forward_func, "device_ids", None) or [])
         self.outputs: dict[int, dict[torch.device | None, Any]] = {}
+        self.originals: dict[int, tuple[Tensor, int]] = {}  # and their versions, by layer
         self.counts: Counter[tuple[int, torch.device | None]] = Counter()
         self.lock = threading.Lock()
 
@@ -56,9 +60,12 @@ class Recorder:
             if self.counts[place, device] != (self.layers[place].call or 0) + 1:
                 return
             complete = len(self.outputs.keys() | {place}) == len(self.layers)
-            is_last = complete and self.stop and torch.is_grad_enabled()  # else what was written is put back
-            kept = output if is_last else tree_map(_clone, output)
-            self.outputs.setdefault(place, {})[device] = kept
+            is_last = complete and self.stop
+            stays = is_last or self.layers[place].is_steady
+            kept = stays and torch.is_grad_enabled()  # else what was written is put back
+            self.outputs.setdefault(place, {})[device] = output if kept else tree_map(_clone, output)
+            if isinstance(output, Tensor) and not output.is_inference():
+                self.originals[place] = output, output._version
         if complete and self.stop:
             raise LayersReached
 
@@ -69,6 +76,17 @@ class Recorder:
             max((count for (counted, _), count in self.counts.items() if counted == place), default=0)
             for place in range(len(self.layers))
         ]
+
+    @property
+    def steady(self) -> list[bool]:
+        """Of which layers nothing has changed what they handed over."""
+        versions = [self.originals.get(place) for place in range(len(self.layers))]
+        return [seen is not None and seen[0]._version == seen[1] for seen in versions]
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether something has changed what is kept."""
+        return any(layer.is_steady and not steady for layer, steady in zip(self.layers, self.steady, strict=True))
 
     def found(self) -> dict[int, Any]:
         """What each layer handed over; refuses layers whose call never came."""

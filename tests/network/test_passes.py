@@ -160,3 +160,19 @@ def test_convolutions_that_read_only_padding():
     """In a process of its own: before torch 2.7 they crash on rows two pixels wide where images are channels-last."""
     done = subprocess.run([sys.executable, "-c", READS_ONLY_PADDING], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, "measured 2\nmeasured 12\n"), done.stderr
+
+
+class ChangesOnlyWithGradients(nn.Sequential):
+    """Changes what its convolution hands over in passes with a graph alone."""
+
+    def forward(self, images):
+        found = self[0](images)
+        return self[1](found.mul_(2) if torch.is_grad_enabled() else found)
+
+
+def test_what_is_changed_in_place_against_all_that_was_seen_is_read_as_it_was_handed_over():
+    model = ChangesOnlyWithGradients(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1))
+    images = torch.randn(2, 3, 12, 12)
+    first, _ = EffectiveReceptiveField(model, ["0", "1"]).sweep([images], window=False)
+    alone = EffectiveReceptiveField(model[0], "").aggregate([images], window=False)
+    assert abs(first.values - alone.values).max() <= 1e-6 * alone.values.max()
