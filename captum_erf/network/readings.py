@@ -126,11 +126,12 @@ def settle(network: Network, batch: Batch, *, grids: bool = True, look: Look | N
         look = look or first or _look(network, batch)
         network = replace(_counted(network, look.calls), alone_as_two=look.unseen.normalises_samples)
         network = _steadied(network, look.recorder.steady)
-        trains = tuple(look.unseen.names)
+        trains, is_whole = tuple(look.unseen.names), len(look.recorder.outputs) == len(network.layers)
+        outputs = look.recorder.found() if grids and is_whole else {}
+        look.recorder.forget()
         if not grids:
             return Settled(network, (), trains, look.draws)
-        is_whole = len(look.recorder.outputs) == len(network.layers)
-        outputs = look.recorder.found() if is_whole else run(network, batch.sample())
+        outputs = outputs or run(network, batch.sample())
         _question_axes(network, batch)
         readings = [_reading(network.only([place]), outputs[place], batch) for place in range(len(network.layers))]
     return Settled(network, tuple(readings), trains, look.draws)

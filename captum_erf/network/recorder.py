@@ -64,7 +64,8 @@ class Recorder:
             stays = is_last or self.layers[place].is_steady
             kept = stays and torch.is_grad_enabled()  # else what was written is put back
             self.outputs.setdefault(place, {})[device] = output if kept else tree_map(_clone, output)
-            if isinstance(output, Tensor) and not output.is_inference():
+            is_watched = kept or not torch.is_grad_enabled()
+            if is_watched and isinstance(output, Tensor) and not output.is_inference():
                 self.originals[place] = output, output._version
         if complete and self.stop:
             raise LayersReached
@@ -76,6 +77,11 @@ class Recorder:
             max((count for (counted, _), count in self.counts.items() if counted == place), default=0)
             for place in range(len(self.layers))
         ]
+
+    def forget(self) -> None:
+        """Lets go of what layers handed over, whoever still holds this."""
+        self.outputs.clear()
+        self.originals.clear()
 
     @property
     def steady(self) -> list[bool]:

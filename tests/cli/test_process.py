@@ -94,11 +94,17 @@ def test_module_runs_as_a_command():
     assert done.stdout == f"captum-erf {importlib.metadata.version('captum-erf')}\n"
 
 
+def as_in_the_foreground():
+    """Shells let what they start in the background ignore Ctrl-C, the test's own process included."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.parametrize("moment", ["loading PyTorch", "ERF:"])
 def test_ctrl_c_ends_the_command_in_one_line(moment, monkeypatch):
     monkeypatch.setenv("SLOW", "0.2")
     command = [sys.executable, "-u", "-m", "captum_erf", *NET, "--num-samples", "48", "--batch-size", "1"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes, preexec_fn=as_in_the_foreground) as process:
         said = ""
         while moment not in said:
             said += process.stderr.read(1)
