@@ -48,8 +48,7 @@ class Canvases:
         self.prober, self.axis, self.width = prober, axis, width
         self.length = prober.size[axis]
         self.made: dict[int, Canvas] = {}
-        self.are_thin = len(prober.size) > 1
-        self.least_growth = max(self.length, LEAST_GROWTH) if self.are_thin else LEAST_GROWTH
+        self.least_growth = max(self.length, LEAST_GROWTH) if len(prober.size) > 1 else LEAST_GROWTH
 
     def __getitem__(self, length: int) -> Canvas:
         """The canvas of a length."""

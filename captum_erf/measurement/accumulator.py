@@ -11,10 +11,10 @@ from typing import Any
 from ..erfmap import ERFMap
 from ..geometry.field import TheoreticalReceptiveField
 from ..geometry.region import Region
-from ..network.batch import Batch
+from ..network.batch import Batch, finite_samples
 from ..network.guards import same_random_numbers
 from ..network.looks import Look
-from ..result.sums import BY_GROUP, GroupSums, finite_samples
+from ..result.sums import BY_GROUP, GroupSums
 from . import ranks as distributed
 from .measurement import Measurement
 from .numbering import Numbering, prints

@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from ..geometry.field import TheoreticalReceptiveField
 from ..geometry.region import Region
 from ..geometry.search import probe, warn_of_estimates
-from ..network.batch import Batch
+from ..network.batch import Batch, finite_samples
 from ..network.looks import Look
 from ..network.network import Network
 from ..network.readings import Settled, settle
 from ..network.units import GRID, Position, Positions
-from ..result.sums import finite_samples
 from .measurement import Measurement
 from .rehearsal import Rehearsal, Verdict, WindowRefuted
 from .routes import Advance, PyramidWindow, Route, Unit, WholeInput, ignore, sample_maps_of

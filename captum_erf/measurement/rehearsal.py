@@ -22,11 +22,10 @@ from ..geometry.places import Trace, View, at_unit
 from ..geometry.pyramids import Proof, Pyramid, agree, pyramid_of, worth_cropping
 from ..geometry.region import Region
 from ..geometry.windows import Window, field_inside, field_within, find_window, larger_windows
-from ..network.batch import Batch
+from ..network.batch import Batch, finite_samples
 from ..network.crops import Step, cropping
 from ..network.network import Network
 from ..network.passes import read
-from ..result.sums import finite_samples
 from .measurement import Measurement
 from .routes import PyramidWindow, Route, Unit, WholeInput, sample_maps_of
 from .sample_maps import SampleMaps, sample_maps

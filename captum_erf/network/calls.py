@@ -16,9 +16,8 @@ from .network import Network
 _seen: weakref.WeakKeyDictionary[Module, tuple[Hashable, int]] = weakref.WeakKeyDictionary()
 
 
-def known_calls(network: Network, batch: Batch) -> list[int] | None:
-    """How often each layer runs, if it is known."""
-    key = calls_key(network, batch)
+def known_calls(network: Network, key: Hashable) -> list[int] | None:
+    """How often each layer runs, if it is known for the key."""
     found = [_seen.get(layer.module, (None, 0)) for layer in network.layers]
     return [count for _, count in found] if key and all(known == key for known, _ in found) else None
 
@@ -33,9 +32,10 @@ def remember_calls(network: Network, key: Hashable, counts: Sequence[int]) -> No
         >>> from torch import nn
         >>> relu = nn.ReLU()
         >>> network, batch = Network.of(nn.Sequential(relu, relu), ["0"], call=1), Batch((torch.ones(1, 1, 4),))
-        >>> known_calls(network, batch)
-        >>> remember_calls(network, calls_key(network, batch), [2])
-        >>> known_calls(network, batch)
+        >>> key = calls_key(network, batch)
+        >>> known_calls(network, key)
+        >>> remember_calls(network, key, [2])
+        >>> known_calls(network, key)
         [2]
     """
     if key:

@@ -28,8 +28,11 @@ def layers_with_grid(model: Module, batch: Batch, layout: Layout) -> list[str]:
     """
     network = Network.of(model, [name for name, _ in model.named_modules()], layout=layout)
     sample, recorder = batch.sample(), Recorder(network, to_the_end=True)
-    with aside(network, batch):
-        record(network, sample, recorder)
+    with aside(network, batch) as look:
+        if look:
+            recorder = look.recorder
+        else:
+            record(network, sample, recorder)
     return [
         network.layers[place].name
         for place, outputs in recorder.outputs.items()

@@ -61,9 +61,10 @@ class Network:
         """The same network, of which only the layers at these places are read."""
         return replace(self, layers=tuple(self.layers[place] for place in places))
 
-    def unsteady(self) -> Network:
-        """The same network, of which anything may change what layers hand over."""
-        return replace(self, layers=tuple(replace(layer, is_steady=False) for layer in self.layers))
+    def steadied(self, steady: Sequence[bool]) -> Network:
+        """The same network, with what is known of each layer: whether nothing changes what it hands over."""
+        pairs = zip(self.layers, steady, strict=True)
+        return replace(self, layers=tuple(replace(layer, is_steady=is_steady) for layer, is_steady in pairs))
 
     @property
     def modules(self) -> list[Module]:

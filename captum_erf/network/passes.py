@@ -51,7 +51,7 @@ def run(network: Network, batch: Batch) -> dict[int, Any]:
     recorder = Recorder(network)
     record(network, batch, recorder)
     if recorder.is_disturbed:
-        return run(network.unsteady(), batch)
+        return run(network.steadied([False] * len(network.layers)), batch)
     return recorder.found()
 
 

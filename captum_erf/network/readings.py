@@ -125,7 +125,7 @@ def settle(network: Network, batch: Batch, *, grids: bool = True, look: Look | N
     with aside(network, batch) as first:
         look = look or first or _look(network, batch)
         network = replace(_counted(network, look.calls), alone_as_two=look.unseen.normalises_samples)
-        network = _steadied(network, look.recorder.steady)
+        network = network.steadied(look.recorder.steady)
         trains, is_whole = tuple(look.unseen.names), len(look.recorder.outputs) == len(network.layers)
         outputs = look.recorder.found() if grids and is_whole else {}
         look.recorder.forget()
@@ -138,7 +138,8 @@ def settle(network: Network, batch: Batch, *, grids: bool = True, look: Look | N
 
 
 def _look(network: Network, batch: Batch) -> Look:
-    calls, key = known_calls(network, batch), calls_key(network, batch)
+    key = calls_key(network, batch)
+    calls = known_calls(network, key)
     network = network if calls is None else _counted(network, calls)
     look = Look(network, calls)
     try:
@@ -184,12 +185,6 @@ def runs(network: Network, batch: Batch) -> bool:
 def _counted(network: Network, counts: Sequence[int]) -> Network:
     """The network with its layers' calls counted from the first."""
     return replace(network, layers=tuple(_settled(network, *pair) for pair in zip(network.layers, counts, strict=True)))
-
-
-def _steadied(network: Network, steady: Sequence[bool]) -> Network:
-    """The network with what was seen of its layers: whether anything changes what they hand over."""
-    pairs = zip(network.layers, steady, strict=True)
-    return replace(network, layers=tuple(replace(layer, is_steady=is_steady) for layer, is_steady in pairs))
 
 
 def _settled(network: Network, layer: Layer, count: int) -> Layer:

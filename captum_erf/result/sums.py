@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..geometry.region import Region
+from ..network.batch import finite_samples
 
 BY_GROUP = ("counts", "dead", "squares", "prints")  # what is kept for each group, beside the maps
 MIXER = 0x2545F4914F6CDD1D  # an odd number without pattern, from Vigna's xorshift*
@@ -215,12 +216,6 @@ class GroupSums:
 
     def _view(self, region: Region) -> Tensor:
         return self.sums[region.relative_to(self.region).index]
-
-
-def finite_samples(maps: Tensor) -> Tensor:
-    """Which samples of ``(N, *shape)`` hold finite numbers only, ``(N,)``; a finite sum, which is fast, shows all."""
-    finite = torch.isfinite(maps.flatten(1).sum(1))
-    return finite if bool(finite.all()) else torch.isfinite(maps).flatten(1).all(1)
 
 
 def fingerprints(samples: Tensor) -> Tensor:
