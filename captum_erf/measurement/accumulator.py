@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 from typing import Any
+
+import torch
 
 from ..erfmap import ERFMap
 from ..geometry.field import TheoreticalReceptiveField
@@ -16,6 +18,7 @@ from ..network.guards import same_random_numbers
 from ..network.looks import Look
 from ..result.sums import BY_GROUP, GroupSums
 from . import ranks as distributed
+from .ledger import Entry, Ledger
 from .measurement import Measurement
 from .numbering import Numbering, prints
 from .plan import Plan, make_plan
@@ -27,22 +30,6 @@ from .sharing import MANY
 from .states import STATE_VERSION, check_headers, read_state, units_of
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One unit of one layer, and what has been summed up for it."""
-
-    layer: str
-    theoretical: TheoreticalReceptiveField | None
-    sums: GroupSums
-
-    @property
-    def words(self) -> str:
-        """The unit, as far as it tells networks apart."""
-        if self.theoretical is None:
-            return f"layer {self.layer!r} with no grid"
-        return f"layer {self.layer!r} with a field of size {self.theoretical.size} around {self.theoretical.center}"
-
-
 class ERFAccumulator:
     r"""
     Streaming state of a measurement, made by ``EffectiveReceptiveField.accumulator``.
@@ -50,6 +37,9 @@ class ERFAccumulator:
     Sums are kept in float64 (float32 where the device has none) by group of samples; a sample's group is its
     running number, or with ``get_groups`` that of its image, modulo the number of groups. An update that fails changes
     nothing.
+
+    On a GPU an update does not wait for what it has set going: whether the gradients of its batch are finite is told
+    by the next one, or by what gives the sums out.
 
     Where units are measured on a part of the input, one sample is computed both ways again after 2, 4, 8, ... batches.
     Should it come out differently, the sums may be wrong: they are not given out any more.
@@ -81,23 +71,21 @@ class ERFAccumulator:
         self._most_samples = self._most_batches = MANY
         self._refuted: WindowRefuted | None = None
         self._recipe = describe(measurement)
-        self._input_shape: tuple[int, ...] | None = None
         self._plan: Plan | None = None
-        self._entries: list[Entry] = []
+        self._ledger = Ledger(measurement.groups, skips=measurement.nonfinite == "skip")
         self._routes: list[list[str]] = []
-        self._numbering = Numbering(measurement.groups)
-        self._num_seen = 0
         self._num_batches = 0
 
     @property
     def num_samples(self) -> int:
         """Number of samples seen so far, those with a non-finite gradient included."""
-        return self._num_seen
+        return self._ledger.num_seen
 
     @property
     def has_dead_unit(self) -> bool:
         """Whether there is a unit that no sample has activated so far."""
-        return any(entry.sums.num_samples == entry.sums.num_dead for entry in self._entries)
+        self._ledger.settle()
+        return any(entry.sums.num_samples == entry.sums.num_dead for entry in self._ledger.entries)
 
     def update(self, batch: Any, *, limit: int | None = None, advance: Advance = ignore) -> None:
         r"""
@@ -113,7 +101,8 @@ class ERFAccumulator:
             TypeError: The batch holds no floating-point tensor where inputs were looked for.
             ValueError, IndexError: The inputs have another size than those before, ``limit`` is negative, or a
                 position, channel or ``input_index`` does not fit.
-            FloatingPointError: A gradient is not finite (with ``nonfinite="raise"``).
+            FloatingPointError: A gradient is not finite (with ``nonfinite="raise"``); on a GPU it is one of the batch
+                before, which is left out.
             RuntimeError: A part of the input, on which a unit was measured, has turned out not to be enough.
         """
         if limit is not None and limit < 0:
@@ -124,23 +113,22 @@ class ERFAccumulator:
         self._check_sound()
         names = self.measurement.names(batch, len(taken))
         if len(taken) > 0:
+            if not self._ledger.entries:
+                self._plan = None
             with self.measurement.running(taken) as look:
                 first = self._plan or self._make_plan(taken, look)
                 plan, maps = self._measured(taken, first, advance)
-            if self.measurement.nonfinite == "raise":
-                self._check_finite(plan, maps)
+            self._ledger.settle()
+            finite = torch.stack([finite_samples(item.values) for item in maps])
+            self._ledger.refuse_early(self._num_batches, list(map(plan.layer, plan.units)), finite)
             if self._plan is None:
                 plan = plan.corrected(maps)
             if self.measurement.normalize:
-                maps = [item.normalized() for item in maps]
+                maps = self._normalized(maps)
             self._open([(plan.layer(unit), unit.theoretical) for unit in plan.units], shape)
             self._routes = join_routes(self._routes, [[route.words] for route in plan.routes])
             self._plan = plan
-            seen = prints(taken.measured, names)
-            groups = self._numbering.add(names)
-            for entry, item in zip(self._entries, maps, strict=True):
-                entry.sums.add(item.values.detach(), item.region, groups, seen)
-            self._num_seen += len(taken)
+            self._ledger.add(self._num_batches, maps, finite, prints(taken.measured, names), names)
         self._num_batches += 1
 
     def merge(self, other: ERFAccumulator) -> None:
@@ -156,7 +144,8 @@ class ERFAccumulator:
         """
         if not isinstance(other, ERFAccumulator):
             raise TypeError(f"merge takes an ERFAccumulator, got a {type(other).__name__}.")
-        self._add(other._header(), [entry.sums for entry in other._entries])
+        other._ledger.settle()
+        self._add(other._header(), [entry.sums for entry in other._ledger.entries])
 
     def all_reduce(self, process_group: Any = None) -> None:
         r"""
@@ -175,6 +164,8 @@ class ERFAccumulator:
 
             >>> accumulator.all_reduce()  # doctest: +SKIP
         """
+        ledger = self._ledger
+        ledger.settle()
         headers = distributed.gather(self._header(), process_group)
         filled = [header for header in headers if header["entries"]]
         if not filled:
@@ -183,16 +174,16 @@ class ERFAccumulator:
             check_headers(filled[0], header)
         self._open(*units_of(filled[0]))
         self._routes = reduce(join_routes, [header["routes"] for header in headers])
-        self._numbering = Numbering(self.measurement.groups)
-        moves = [self._numbering.append(header["numbering"]) for header in headers]
+        ledger.numbering = Numbering(self.measurement.groups)
+        moves = [ledger.numbering.append(header["numbering"]) for header in headers]
         move = moves[distributed.rank_in(process_group)]
-        for entry in self._entries:
-            entry.sums.spread_over(self._size())
-        self._entries = [
+        for entry in ledger.entries:
+            entry.sums.spread_over(ledger.size)
+        ledger.entries = [
             replace(entry, sums=distributed.add_up(entry.sums.numbered_from(move), process_group))
-            for entry in self._entries
+            for entry in ledger.entries
         ]
-        self._num_seen = sum(header["num_seen"] for header in headers)
+        ledger.num_seen = sum(header["num_seen"] for header in headers)
 
     def compute(self, *, skip_dead: bool = False) -> list[ERFMap]:
         r"""
@@ -210,13 +201,14 @@ class ERFAccumulator:
             RuntimeError: A part of the input, on which a unit was measured, has turned out not to be enough.
         """
         self._check_sound()
-        if not self._entries or self._num_seen == 0:
+        self._ledger.settle()
+        if self._ledger.num_seen == 0:
             raise ValueError(
                 "No samples were measured: the data loader gave no batch. Check the folder or data set behind it."
             )
         maps: list[ERFMap] = []
         failures: list[ValueError] = []
-        for entry, taken in zip(self._entries, self._routes, strict=True):
+        for entry, taken in zip(self._ledger.entries, self._routes, strict=True):
             try:
                 maps.append(self._map(entry, "; ".join(taken)))
             except ValueError as error:
@@ -234,7 +226,8 @@ class ERFAccumulator:
         Returns:
             *dict* for :meth:`load_state_dict`, on the CPU.
         """
-        sums = [entry.sums for entry in self._entries]
+        self._ledger.settle()
+        sums = [entry.sums for entry in self._ledger.entries]
         return {
             "header": json.dumps(self._header()),
             "sums": [item.sums.to("cpu", copy=True) for item in sums],
@@ -269,6 +262,12 @@ class ERFAccumulator:
         fresh.expect(self._most_batches, self._most_samples)
         vars(self).update(vars(fresh))
 
+    def _normalized(self, maps: list[SampleMaps]) -> list[SampleMaps]:
+        if callable(self.measurement.magnitude):
+            for item in maps:
+                item.check_not_negative()
+        return [item.normalized() for item in maps]
+
     def _measured(self, batch: Batch, plan: Plan, advance: Advance) -> tuple[Plan, list[SampleMaps]]:
         """The sample maps of a batch; with a new plan where the given one fails before it has added anything."""
         try:
@@ -277,7 +276,7 @@ class ERFAccumulator:
                 with same_random_numbers(batch.measured.device):
                     plan.look_again(batch)
         except WindowRefuted as error:
-            if self._num_seen:
+            if self._ledger.num_seen:
                 self._refuted = error
                 raise
             plan = self._make_plan(batch)
@@ -297,55 +296,42 @@ class ERFAccumulator:
     def _header(self) -> dict[str, Any]:
         entries = [
             {"layer": entry.layer, "theoretical": entry.theoretical and entry.theoretical.to_dict()}
-            for entry in self._entries
+            for entry in self._ledger.entries
         ]
         header = {
             "version": STATE_VERSION,
             "recipe": self._recipe,
-            "input_shape": self._input_shape,
+            "input_shape": self._ledger.input_shape,
             "entries": entries,
             "routes": self._routes,
-            "numbering": self._numbering.header,
-            "num_seen": self._num_seen,
+            "numbering": self._ledger.numbering.header,
+            "num_seen": self._ledger.num_seen,
             "num_batches": self._num_batches,
         }
         plain: dict[str, Any] = json.loads(json.dumps(header))
         return plain
 
     def _add(self, header: dict[str, Any], sums: list[GroupSums]) -> None:
+        self._ledger.settle()
         check_headers(self._header(), header)
         if not sums:
             return
         self._open(*units_of(header))
         self._routes = join_routes(self._routes, header["routes"])
-        move = self._numbering.append(header["numbering"])
-        for entry, other in zip(self._entries, sums, strict=True):
+        move = self._ledger.numbering.append(header["numbering"])
+        for entry, other in zip(self._ledger.entries, sums, strict=True):
             entry.sums.merge(other.numbered_from(move))
-        self._num_seen += header["num_seen"]
+        self._ledger.num_seen += header["num_seen"]
 
     def _open(self, units: list[tuple[str, TheoreticalReceptiveField | None]], shape: tuple[int, ...]) -> None:
-        """Makes room for the units' sums where there is none yet; refuses those of another model's units."""
-        device = self.measurement.network.device
-        entries = [Entry(*unit, GroupSums.empty(self.measurement.groups, len(shape) - 1, device)) for unit in units]
-        for ours, theirs in zip(self._entries, entries, strict=bool(self._entries)):
-            if ours.theoretical != theirs.theoretical:
-                raise ValueError(
-                    f"The sums so far are not of this model: they are those of {ours.words}, not of {theirs.words}. "
-                    "Load a state, or merge, only into an accumulator of the model it comes from."
-                )
-        if not self._entries:
-            self._input_shape, self._entries = shape, entries
-
-    def _size(self) -> tuple[int, ...]:
-        assert self._input_shape is not None
-        return self._input_shape[1:]
+        self._ledger.open(units, shape, self.measurement.network.device)
 
     def _map(self, entry: Entry, route: str) -> ERFMap:
-        sums = entry.sums
+        sums, ledger = entry.sums, self._ledger
         if sums.num_samples == 0:
             raise ValueError(
-                f"All samples of layer {entry.layer!r} were left out: of {self._num_seen}, all have a gradient that is "
-                "not finite. Look for NaN or inf in the inputs and weights, and for overflow in half precision."
+                f"All samples of layer {entry.layer!r} were left out: of {ledger.num_seen}, all have a gradient that "
+                "is not finite. Look for NaN or inf in the inputs and weights, and for overflow in half precision."
             )
         if sums.num_samples == sums.num_dead:
             if self._plan is not None and entry.layer in self._plan.cancelling:
@@ -355,36 +341,27 @@ class ERFAccumulator:
                     'channel="random", an index or a callable, or choose the layer before it.'
                 )
             raise ValueError(
-                f"All samples of layer {entry.layer!r} are dead: of {self._num_seen}, {sums.num_dead} have a gradient "
+                f"All samples of layer {entry.layer!r} are dead: of {ledger.num_seen}, {sums.num_dead} have a gradient "
                 f"of zero everywhere and {sums.num_nonfinite} one that is not finite. Measure a unit that the inputs "
                 'activate: the layer before its ReLU, another position, or channel=None or "random" (which '
                 "helps after a normalisation over the channels). What is rounded has no gradient at all."
             )
-        recipe = self._recipe | {"input_shape": list(self._input_shape or ()), "route": route}
+        recipe = self._recipe | {"input_shape": list(ledger.input_shape or ()), "route": route}
         if self.measurement.get_groups is not None:
-            recipe["num_images"] = len(self._numbering.images)
+            recipe["num_images"] = len(ledger.numbering.images)
         theoretical = entry.theoretical
         if theoretical and theoretical.is_estimated and self.measurement.neuron_selector is None:
             extent = Region.around((sums.sums != 0).any(0).cpu().numpy())
             theoretical = theoretical.narrowed(extent or sums.region)
-        return ERFMap(sums.finished(self._size()), entry.layer, theoretical, recipe)
+        return ERFMap(sums.finished(ledger.size), entry.layer, theoretical, recipe)
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
-        if self._input_shape not in (None, shape):
+        before = self._ledger.input_shape
+        if before not in (None, shape):
             raise ValueError(
-                f"Batch {self._num_batches} holds inputs of shape {shape}, those before had {self._input_shape}; a map "
+                f"Batch {self._num_batches} holds inputs of shape {shape}, those before had {before}; a map "
                 "needs inputs of one size: resize or crop them, or measure each size by itself."
             )
-
-    def _check_finite(self, plan: Plan, maps: list[SampleMaps]) -> None:
-        for unit, found in zip(plan.units, maps, strict=True):
-            bad = int((~finite_samples(found.values)).sum())
-            if bad:
-                raise FloatingPointError(
-                    f"Batch {self._num_batches}: the gradient of layer {plan.layer(unit)!r} is not finite for {bad} of "
-                    f"{len(found.values)} samples; look for NaN or inf in the inputs, or pass "
-                    'nonfinite="skip" to leave such samples out and count them.'
-                )
 
 
 def _is_power_of_two(number: int) -> bool:

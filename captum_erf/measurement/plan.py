@@ -14,6 +14,7 @@ from ..network.looks import Look
 from ..network.network import Network
 from ..network.readings import Settled, settle
 from ..network.units import GRID, Position, Positions
+from ..result.sums import only
 from .measurement import Measurement
 from .rehearsal import Rehearsal, Verdict, WindowRefuted
 from .routes import Advance, PyramidWindow, Route, Unit, WholeInput, ignore, sample_maps_of
@@ -62,10 +63,7 @@ class Plan:
             sample_maps_of(self.measurement, self.units, [WholeInput("self-check")] * len(self.units), batch)
             raise self._refuted(dict.fromkeys(self.alone, f"the network fails there: {error}")) from error
         finite = finite_samples(batch.measured)
-        if not finite.all():
-            for maps in found:
-                maps.values[~finite] = math.nan
-        return found
+        return [replace(maps, values=only(finite, maps.values, math.nan)) for maps in found]
 
     def look_again(self, batch: Batch) -> None:
         """

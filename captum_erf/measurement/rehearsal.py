@@ -24,6 +24,7 @@ from ..geometry.region import Region
 from ..geometry.windows import Window, field_inside, field_within, find_window, larger_windows
 from ..network.batch import Batch, finite_samples
 from ..network.crops import Step, cropping
+from ..network.guards import full_precision
 from ..network.network import Network
 from ..network.passes import read
 from .measurement import Measurement
@@ -87,7 +88,7 @@ class Rehearsal:
         likely = {unit: self._likely_window(unit, verdicts.get(unit), witnesses, beside[unit.place]) for unit in units}
         open_units = [unit for unit in likely if unit not in verdicts or self._is_open(verdicts[unit])]
         fresh: dict[Unit, Verdict] = {}
-        with torch.backends.cudnn.flags(enabled=False):  # whose TF32 differs by more than the tolerance
+        with full_precision():
             fresh |= self._on_windows([unit for unit in open_units if isinstance(likely[unit], Window)])
             refused = {unit: verdict.route for unit, verdict in fresh.items()}
             likely |= {unit: route.reason for unit, route in refused.items() if isinstance(route, WholeInput)}
@@ -97,6 +98,7 @@ class Rehearsal:
         shared = whole.keys() - self._alone({unit: verdicts[unit] for unit in whole})
         return tuple(WholeInput(whole[unit]) if unit in shared else verdicts[unit].route for unit in units)
 
+    @full_precision()
     def refuted(self, routes: Mapping[Unit, PyramidWindow], deciding: Container[Unit]) -> dict[Unit, str]:
         """
         The units of which the sample does not come out on their routes as on the whole input, and in what.

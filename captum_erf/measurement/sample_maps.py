@@ -35,26 +35,26 @@ class SampleMaps:
         """
         The maps over their own sums, in double precision where the device has it; those that are zero stay so.
 
-        Raises:
-            ValueError: A map holds negative values, as only a callable magnitude makes them.
-
         Examples::
 
             >>> maps = SampleMaps(torch.tensor([[1.0, 3.0], [0.0, 0.0], [50.0, 50.0]]), Region.whole((2,)))
             >>> maps.normalized().values.tolist()
             [[0.25, 0.75], [0.0, 0.0], [0.5, 0.5]]
         """
-        if bool((self.values < 0).any()):
-            raise ValueError(
-                "normalize=True divides every sample map by its own sum, but the callable magnitude gave negative "
-                "values, which cancel in it; let it return values of 0 or more, or drop normalize=True."
-            )
         spatial = tuple(range(1, self.values.ndim))
         shares = _wide(self.values)
         for total in (torch.amax, torch.sum):  # a map over its largest value first has a sum that is a float
             size = total(shares, spatial, keepdim=True)
             shares = shares / torch.where(size == 0, 1, size)
         return replace(self, values=shares)
+
+    def check_not_negative(self) -> None:
+        """Refuses to normalise maps in which values may cancel, as only a callable magnitude makes them."""
+        if bool((self.values < 0).any()):
+            raise ValueError(
+                "normalize=True divides every sample map by its own sum, but the callable magnitude gave negative "
+                "values, which cancel in it; let it return values of 0 or more, or drop normalize=True."
+            )
 
 
 def sample_maps(gradient: Tensor, region: Region, size: Sequence[int], magnitude: Magnitude) -> SampleMaps:

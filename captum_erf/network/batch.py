@@ -264,10 +264,15 @@ def as_arguments(given: Any) -> tuple[Any, ...]:
 
 
 def finite_samples(values: Tensor) -> Tensor:
-    """Which samples of ``(N, *shape)`` hold finite numbers only, ``(N,)``; a finite sum, which is fast, shows all."""
+    """
+    Which samples of ``(N, *shape)`` hold finite numbers only, ``(N,)``.
+
+    On the CPU a finite sum, which is fast, shows all; to ask a GPU for it would be to wait.
+    """
     rows = values.unsqueeze(-1).flatten(1)
-    finite = torch.isfinite(rows.sum(1))
-    return finite if bool(finite.all()) else torch.isfinite(rows).all(1)
+    if rows.device.type == "cpu" and torch.isfinite(sums := rows.sum(1)).all():
+        return torch.isfinite(sums)
+    return torch.isfinite(rows).all(1)
 
 
 def _finite(item: Any) -> Any:

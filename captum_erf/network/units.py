@@ -152,7 +152,7 @@ def read_channels(values: Tensor, channel: Channel) -> Tensor:
     if channel is None:
         return values.sum(1)
     if isinstance(channel, str):
-        signs = torch.randint(0, 2, values.shape).to(values) * 2 - 1
+        signs = torch.randint(0, 2, values.shape).to(values, non_blocking=True) * 2 - 1
         return (values * signs).sum(1)
     if callable(channel):
         return _one_per_sample(channel(values), len(values), "channel")
@@ -161,7 +161,9 @@ def read_channels(values: Tensor, channel: Channel) -> Tensor:
     outside = [index for index in chosen if not -count <= index < count]
     if outside:
         raise IndexError(f"channel {outside[0]} is outside the layer's {count} channels; use 0 to {count - 1}.")
-    return values[:, chosen].sum(1)
+    return values.index_select(
+        1, torch.tensor([index % count for index in chosen]).to(values.device, non_blocking=True)
+    ).sum(1)
 
 
 def mixed_channels(values: Tensor) -> Tensor:

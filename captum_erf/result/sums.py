@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..geometry.region import Region
-from ..network.batch import finite_samples
 
 BY_GROUP = ("counts", "dead", "squares", "prints")  # what is kept for each group, beside the maps
 MIXER = 0x2545F4914F6CDD1D  # an odd number without pattern, from Vigna's xorshift*
@@ -166,22 +165,26 @@ class GroupSums:
     def num_dead(self) -> int:
         return int(self.dead.sum())
 
-    def add(self, maps: Tensor, region: Region, groups: Tensor, prints: Tensor | None = None) -> None:
-        """Adds sample maps ``(N, *region.shape)`` of samples in the given groups and with the given prints, ``(N,)``.
-
-        Samples that are not finite are only counted.
+    def add(self, maps: Tensor, region: Region, groups: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
         """
-        finite = finite_samples(maps)
-        kept, finite = maps[finite].to(self.sums), finite.cpu()
-        groups = groups.cpu()[finite]
+        Adds sample maps ``(N, *region.shape)`` of samples in the given groups ``(N,)``, as far as they are ``used``.
+
+        Nothing waits for the device. What :meth:`count` needs of the samples is given: the sums of their maps, and
+        which of them are zero everywhere, ``(N,)``.
+        """
+        kept = only(used, maps).to(self.sums)
         self._cover(region)
-        self._view(region).index_add_(0, groups.to(self.sums.device), kept)
-        weights = kept.flatten(1).sum(1).cpu().double()
+        self._view(region).index_add_(0, groups.to(self.sums.device, non_blocking=True), kept)
+        rows = kept.flatten(1)
+        return rows.sum(1), (rows == 0).all(1)
+
+    def count(self, groups: Tensor, prints: Tensor, finite: Tensor, weights: Tensor, dead: Tensor) -> None:
+        """Counts the samples of a batch that has been added, ``(N,)`` each; those that are not finite apart."""
+        groups = groups[finite]
         self.counts += torch.bincount(groups, minlength=len(self.counts))
-        self.dead += torch.bincount(groups[(kept.flatten(1) == 0).all(1).cpu()], minlength=len(self.dead))
-        self.squares.index_add_(0, groups, weights.square())
-        if prints is not None:
-            self.prints.index_add_(0, groups, prints.cpu()[finite])
+        self.dead += torch.bincount(groups[dead[finite]], minlength=len(self.dead))
+        self.squares.index_add_(0, groups, weights[finite].double().square())
+        self.prints.index_add_(0, groups, prints[finite])
         self.num_nonfinite += int((~finite).sum())
 
     def merge(self, other: GroupSums) -> None:
@@ -218,6 +221,13 @@ class GroupSums:
         return self.sums[region.relative_to(self.region).index]
 
 
+def only(used: Tensor, maps: Tensor, other: float = 0.0) -> Tensor:
+    """The maps ``(N, ...)`` of samples that are ``used``, ``(N,)``; the other ones' values are replaced."""
+    if used.device.type == "cpu" and used.all():
+        return maps
+    return torch.where(used.view(-1, *[1] * (maps.ndim - 1)), maps, other)
+
+
 def fingerprints(samples: Tensor) -> Tensor:
     """A number for each sample of ``(N, ...)``, ``(N,)``, the same wherever and whenever it is computed."""
     parts = torch.view_as_real(samples) if samples.is_complex() else samples
@@ -228,7 +238,7 @@ def fingerprints(samples: Tensor) -> Tensor:
     factors = _factors(numbers.shape[1], numbers.device)
     is_quick = numbers.dtype == torch.int64 and numbers.device.type == "cpu"
     mixed = numbers @ factors if is_quick else (numbers * factors).sum(1)
-    return ((mixed ^ (mixed >> 29)) * MIXER | 1).cpu()
+    return (mixed ^ (mixed >> 29)) * MIXER | 1
 
 
 @lru_cache(maxsize=2)

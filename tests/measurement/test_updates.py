@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 from torch import nn
 
 from captum_erf import EffectiveReceptiveField
+from captum_erf.measurement import ledger
 
 
 def test_a_failing_update_changes_nothing(erf):
@@ -120,3 +121,68 @@ def test_a_copy_of_the_object_guards_its_own_network():
     twin = copy.deepcopy(erf)
     twin.aggregate([IMAGES])
     assert not hasattr(twin.forward_func[1], "mask")
+
+
+@pytest.fixture
+def late(monkeypatch):
+    """As on a GPU: what is counted of a batch is looked at when the next one comes, or when somebody asks."""
+    monkeypatch.setattr(ledger, "comes_late", lambda tensor: True)
+
+
+def spoilt(images):
+    images = images.clone()
+    images[1] = float("nan")
+    return images
+
+
+def test_what_arrives_late_is_the_same(erf, late):
+    accumulator = erf.accumulator(groups=3)
+    for batch in IMAGES.split(3):
+        accumulator.update(batch)
+    assert accumulator.num_samples == len(IMAGES)
+    found, expected = accumulator.compute()[0], erf.aggregate([IMAGES], groups=3)
+    assert_allclose(found.values, expected.values)
+    for name in ("counts", "dead", "squares", "prints"):
+        assert_allclose(getattr(found.groups, name), getattr(expected.groups, name))
+
+
+@pytest.mark.parametrize("ask", ["update", "compute", "state_dict", "has_dead_unit", "merge"])
+def test_a_batch_that_is_refused_late_is_taken_back(erf, late, ask):
+    accumulator = erf.accumulator()
+    accumulator.update(IMAGES[:4])
+    accumulator.update(spoilt(IMAGES[4:8]))
+    assert accumulator.num_samples == 8
+    questions = {
+        "update": lambda: accumulator.update(IMAGES[8:]),
+        "compute": accumulator.compute,
+        "state_dict": accumulator.state_dict,
+        "has_dead_unit": lambda: accumulator.has_dead_unit,
+        "merge": lambda: erf.accumulator().merge(accumulator),
+    }
+    with pytest.raises(FloatingPointError, match=r"Batch 1: .* not finite for 1 of 4 samples"):
+        questions[ask]()
+    assert accumulator.num_samples == 4
+    accumulator.update(IMAGES[4:])
+    found, expected = accumulator.compute()[0], erf.aggregate([IMAGES])
+    assert_allclose(found.values, expected.values)
+    assert (found.groups.prints == expected.groups.prints).all()
+
+
+def test_a_first_batch_that_is_refused_late_leaves_the_accumulator_empty(erf, late):
+    accumulator = erf.accumulator()
+    accumulator.update(spoilt(IMAGES))
+    with pytest.raises(FloatingPointError, match="Batch 0"):
+        accumulator.compute()
+    with pytest.raises(ValueError, match="No samples were measured"):
+        accumulator.compute()
+    accumulator.update(torch.randn(2, 3, 12, 12))
+    assert accumulator.compute()[0].values.shape == (12, 12)
+
+
+def test_samples_that_are_left_out_late_are_counted(erf, late):
+    accumulator = erf.accumulator(nonfinite="skip")
+    accumulator.update(spoilt(IMAGES[:4]))
+    accumulator.update(IMAGES[4:])
+    field = accumulator.compute()[0]
+    assert (field.num_samples, field.num_nonfinite) == (len(IMAGES) - 1, 1)
+    assert_allclose(field.values, erf.aggregate([IMAGES[:1], IMAGES[2:]]).values)

@@ -42,6 +42,12 @@ def test_a_pixel_that_only_one_group_reached_is_zero_without_it():
     assert next(groups.leave_one_out()).mean()[0] == 0.0
 
 
+def add(sums, maps, region, groups, prints=None):
+    finite = maps.flatten(1).isfinite().all(1)
+    prints = torch.zeros(len(maps), dtype=torch.int64) if prints is None else prints
+    sums.count(groups, prints, finite, *sums.add(maps, region, groups, finite))
+
+
 def test_sums_are_those_of_a_loop_over_samples():
     """Maps over different parts of the input, in two streams that are merged."""
     rng = np.random.default_rng(0)
@@ -49,7 +55,7 @@ def test_sums_are_those_of_a_loop_over_samples():
     whole, streams = np.zeros((4, 8, 9)), [GroupSums.empty(4, 2, None) for _ in range(2)]
     for number, region in enumerate(regions * 2):
         maps, groups = rng.random((5, *region.shape)), torch.tensor([0, 1, 1, 3, 0])
-        streams[number % 2].add(torch.tensor(maps), region, groups)
+        add(streams[number % 2], torch.tensor(maps), region, groups)
         for one, group in zip(maps, groups.tolist(), strict=True):
             whole[(group, *region.index[1:])] += one
     streams[0].merge(streams[1])
@@ -62,7 +68,7 @@ def test_sums_are_those_of_a_loop_over_samples():
 def test_samples_that_are_dead_or_not_finite_are_counted():
     sums = GroupSums.empty(2, 1, None)
     maps = torch.tensor([[1.0, 2.0], [0.0, 0.0], [torch.nan, 1.0], [3.0, 4.0]])
-    sums.add(maps, Region((1,), (2,)), torch.tensor([0, 1, 0, 1]))
+    add(sums, maps, Region((1,), (2,)), torch.tensor([0, 1, 0, 1]))
     groups = sums.finished((4,))
     assert (groups.counts.tolist(), groups.dead.tolist(), groups.num_nonfinite) == ([1, 2], [0, 1], 1)
     np.testing.assert_allclose(groups.mean(), [0, 4 / 3, 2, 0])
@@ -70,9 +76,9 @@ def test_samples_that_are_dead_or_not_finite_are_counted():
 
 def test_what_is_summed_up_later_does_not_change_a_finished_result():
     sums = GroupSums.empty(1, 1, None)
-    sums.add(torch.ones(1, 2), Region((0,), (2,)), torch.tensor([0]))
+    add(sums, torch.ones(1, 2), Region((0,), (2,)), torch.tensor([0]))
     groups = sums.finished((2,))
-    sums.add(torch.ones(1, 2), Region((0,), (2,)), torch.tensor([0]))
+    add(sums, torch.ones(1, 2), Region((0,), (2,)), torch.tensor([0]))
     assert groups.counts.tolist() == [1]
     assert groups.sums.tolist() == [[1.0, 1.0]]
 
@@ -101,7 +107,7 @@ def test_fingerprints_tell_samples_apart_and_know_them_again(dtype):
 def test_sums_know_the_squares_and_prints_of_their_samples():
     sums = GroupSums.empty(3, 1, None)
     maps = torch.tensor([[1.0, 2.0], [3.0, 1.0], [torch.nan, 1.0]])
-    sums.add(maps, Region((0,), (2,)), torch.tensor([0, 0, 2]), torch.tensor([5, 7, 11]))
+    add(sums, maps, Region((0,), (2,)), torch.tensor([0, 0, 2]), torch.tensor([5, 7, 11]))
     groups = sums.numbered_from(1).finished((2,))
     assert groups.squares.tolist() == [0.0, 25.0, 0.0]
     assert groups.prints.tolist() == [0, 12, 0]
