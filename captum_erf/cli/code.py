@@ -11,7 +11,7 @@ import torch
 from ..images import NUM_SAMPLES, Crops
 from . import figure, naming
 from .page import batch_size, name_of, num_shown
-from .plan import Case, Settings, image_format
+from .plan import Case, Settings, weight_format
 from .samples import Samples
 from .texts import LAYOUTS
 
@@ -71,7 +71,7 @@ def _measurement(settings: Settings, case: Case, samples: Samples) -> Iterator[s
         layers = ", ".join(f"model.get_submodule({layer!r})" for layer in case.layers)
         yield f"read_weights(model, {str(case.file)!r}, [{layers}], {case.shape})"
     device = next((tensor.device for tensor in case.found.model.parameters()), torch.device("cpu"))
-    yield f"model.to({str(device)!r}).to(memory_format={image_format(case.found.model, device)})"
+    yield f"model.to({str(device)!r}).to(memory_format={weight_format(case.found.model, device)})"
     yield f"erf = {_call('EffectiveReceptiveField', Name('model'), case.layers, layout=read_by, call=options.call)}"
     yield f"samples = {_samples(settings, samples)}"
     yield f"torch.manual_seed({options.seed})"

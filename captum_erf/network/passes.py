@@ -17,9 +17,18 @@ from .layouts import apply_layout
 from .network import Network
 from .recorder import LayersReached, Recorder
 
-IMAGE_FORMAT = torch.channels_last if torch.__version__ >= "2.7" else torch.contiguous_format
-"""Convolutions run faster channels-last. Before torch 2.7 they crash in it where no window of a row reads a pixel, only
-padding (https://github.com/pytorch/pytorch/issues/136348)."""
+
+def image_format(device: torch.device) -> torch.memory_format:
+    """
+    In which memory format images run fastest.
+
+    On a CPU that is channels-last. Before torch 2.7, convolutions crash in it where no window of a row reads a pixel,
+    only padding (https://github.com/pytorch/pytorch/issues/136348). On a GPU images stay as they are: weights in
+    another format would be copied in every pass.
+    """
+    if device.type != "cpu":
+        return torch.preserve_format
+    return torch.channels_last if torch.__version__ >= "2.7" else torch.contiguous_format
 
 
 class WrongInput(RuntimeError):
@@ -31,9 +40,9 @@ def run(network: Network, batch: Batch) -> dict[int, Any]:
     Runs the network until every layer has been called, and returns what each handed over.
 
     Keys are places in ``network.layers``, in the order in which the layers ran. The network gets copies of the inputs,
-    which it may change; images go channels-last, in which convolutions run faster, where the network can. Outputs are
-    clones, so that an in-place operation further on cannot change them. With DataParallel or ``device_ids`` the pass
-    runs to its end, as in Captum, and the devices' parts are joined in their order.
+    which it may change; images go in the format in which they run fastest, where the network can. Outputs are clones,
+    so that an in-place operation further on cannot change them. With DataParallel or ``device_ids`` the pass runs to
+    its end, as in Captum, and the devices' parts are joined in their order.
 
     Raises:
         ValueError: There is no such call of a layer.
@@ -64,7 +73,7 @@ def read(network: Network, batch: Batch) -> list[Tensor]:
 def record(network: Network, batch: Batch, recorder: Recorder) -> None:
     """Runs the network before a recorder."""
     try:
-        _record(network, batch, recorder, IMAGE_FORMAT)
+        _record(network, batch, recorder, image_format(batch.measured.device))
     except RuntimeError as error:
         if "contiguous" not in str(error):
             raise
@@ -73,10 +82,10 @@ def record(network: Network, batch: Batch, recorder: Recorder) -> None:
         _record(network, batch, recorder, torch.contiguous_format)
 
 
-def _record(network: Network, batch: Batch, recorder: Recorder, image_format: torch.memory_format) -> None:
+def _record(network: Network, batch: Batch, recorder: Recorder, wanted: torch.memory_format) -> None:
     modules = guarded_modules(network)
-    image_format = image_format if batch.back is None else torch.contiguous_format
-    inputs = tuple(_copy(item, image_format) for item in batch.given)
+    wanted = wanted if batch.back is None else torch.contiguous_format
+    inputs = tuple(_copy(item, wanted) for item in batch.given)
     with ExitStack() as stack:
         stack.enter_context(one_pass(modules))
         stack.enter_context(recorder.watching())
@@ -107,7 +116,7 @@ def _reason(batch: Batch, modules: Sequence[Module]) -> str:
     return ""
 
 
-def _copy(item: Any, image_format: torch.memory_format) -> Any:
+def _copy(item: Any, wanted: torch.memory_format) -> Any:
     if not isinstance(item, Tensor):
         return item
-    return item.clone(memory_format=image_format if item.ndim == 4 else torch.preserve_format)
+    return item.clone(memory_format=wanted if item.ndim == 4 else torch.preserve_format)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import networks
@@ -13,6 +13,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 Positions = tuple[tuple[float, ...] | str, ...]
 PLAIN = ("captum", "script", "ours")
+ON_GPU = 8  # times as many images in a batch
 GRID_OF_25: Positions = tuple(
     (row, column) for row in (0.1, 0.3, 0.5, 0.7, 0.9) for column in (0.1, 0.3, 0.5, 0.7, 0.9)
 )
@@ -29,6 +30,13 @@ class Case:
     size: tuple[int, ...] = (224, 224)
     batch: int = 8
     routes: tuple[str, ...] = ("captum", "script", "openerf", "ours")
+
+    def on(self, device: str) -> Case:
+        """The case as one would measure it there: a GPU takes larger batches, and one image at a time is no use."""
+        if not device.startswith("cuda"):
+            return self
+        routes = tuple(name for name in self.routes if name != "script" or len(self.positions) == 1)
+        return replace(self, batch=self.batch * ON_GPU, routes=routes)
 
     @property
     def is_one_layer(self) -> bool:

@@ -69,6 +69,7 @@ class Run:
 
     def steady(self, case: Case) -> Row:
         """Seconds per image of a case."""
+        case = case.on(self.device)
         model, inputs = network(case.network, self.device), crops(case.batch, case.size, self.device)
         routes, maps = make_routes(case, model, inputs), {}
 
@@ -102,7 +103,7 @@ class Run:
             output = truncated(inputs)["out"][(slice(None), slice(None), *position)]
             return torch.autograd.grad(output.sum(), inputs)[0].abs().sum((0, 1))
 
-        batch = images[:8].clone(memory_format=torch.channels_last)
+        batch = images[:8].clone(memory_format=torch.channels_last if self.device == "cpu" else torch.preserve_format)
         peers = {
             "captum": lambda: [captum_route(case, model, part)() for part in images.split(8)],
             "script": lambda: [gradient(image[None].clone()) for image in images],
@@ -148,7 +149,8 @@ class Run:
 
     def gpu(self, case: Case) -> Row:
         """Images per second on the GPU: bare passes, ours, ours from a loader, and the waits inside an update."""
-        model, images = network(case.network, "cuda"), crops(64, case.size)
+        case = case.on("cuda")
+        model, images = network(case.network, "cuda"), crops(case.batch, case.size)
         (layer,), ((_, position),) = case.layers, units(case, model, images[:1].cuda())
         truncated, held = create_feature_extractor(model, {layer: "out"}), images.cuda()
         accumulator = EffectiveReceptiveField(model, layer).accumulator()
@@ -156,11 +158,11 @@ class Run:
             accumulator.update(held)
 
         def bare() -> None:
-            inputs = held.clone(memory_format=torch.channels_last).requires_grad_()
+            inputs = held.clone().requires_grad_()
             torch.autograd.grad(truncated(inputs)["out"][(slice(None), slice(None), *position)].sum(), inputs)
 
         def loader() -> DataLoader:
-            return DataLoader(TensorDataset(images), 16, num_workers=2, pin_memory=True)
+            return DataLoader(TensorDataset(images), case.batch // 4, num_workers=2, pin_memory=True)
 
         def load_only() -> None:
             for (batch,) in loader():

@@ -11,6 +11,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +193,7 @@ class Beside:
         def ask() -> float:
             assert self.process.stdin
             assert self.process.stdout
-            print(json.dumps([case.name, what]), file=self.process.stdin, flush=True)
+            print(json.dumps([case.name, case.batch, what]), file=self.process.stdin, flush=True)
             return float(self.process.stdout.readline())
 
         return ask
@@ -200,12 +201,13 @@ class Beside:
 
 def answer(device: str) -> None:
     """Times what is asked for, line by line."""
-    known, timers = "", {}
+    known, timers = None, {}
     by_name = {case.name: case for case in cases()}
     for line in sys.stdin:
-        name, what = json.loads(line)
-        if name != known:
-            known, timers = name, our_timers(by_name[name], device)
+        name, batch, what = json.loads(line)
+        case = replace(by_name[name], batch=batch)
+        if case != known:
+            known, timers = case, our_timers(case, device)
         print(timers[what](), flush=True)
 
 
