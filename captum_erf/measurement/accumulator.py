@@ -281,7 +281,7 @@ class ERFAccumulator:
                 raise
             plan = self._make_plan(batch)
             maps = plan.sample_maps(batch, advance)
-        return plan, maps
+        return plan if plan is self._plan else plan.lifted(batch, maps), maps
 
     def _make_plan(self, batch: Batch, look: Look | None = None) -> Plan:
         """A plan, for which no random numbers are used up."""

@@ -45,12 +45,20 @@ class Keywords(TypedDict, total=False):
     generator: torch.Generator | None
 
 
+class Ways(TypedDict):
+    """The keywords of :func:`~captum_erf.network.gradient.unit_gradients`."""
+
+    autocast: torch.dtype | None
+    lift: float
+
+
 @dataclass(frozen=True)
 class Measurement:
     """
     The network, its units, and the settings of ``EffectiveReceptiveField.aggregate``; refuses what makes no sense.
 
-    ``memo`` keeps what setting up has found out, for all measurements of one object.
+    ``memo`` keeps what setting up has found out, for all measurements of one object, and ``lift`` by which power of two
+    gradients are larger on their way, so that they do not fade out.
     """
 
     network: Network
@@ -70,6 +78,7 @@ class Measurement:
     groups: int = 10
     generator: torch.Generator | None = None
     memo: Memo = field(default_factory=Memo, compare=False, repr=False)
+    lift: float = 1.0
 
     def __post_init__(self) -> None:
         check_magnitude(self.magnitude)
@@ -97,6 +106,11 @@ class Measurement:
             )
         if self.nonfinite not in ("raise", "skip"):
             raise ValueError(f'nonfinite must be "raise" or "skip", got {self.nonfinite!r}.')
+
+    @property
+    def ways(self) -> Ways:
+        """How gradients are computed."""
+        return {"autocast": self.autocast, "lift": self.lift}
 
     def read(self, item: Any, limit: int | None = None) -> Batch:
         """What a data loader's item holds, at most ``limit`` samples of it, on the network's device."""

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
+import torch
+
 from ..geometry.field import TheoreticalReceptiveField
+from ..geometry.pyramids import agree
 from ..geometry.region import Region
 from ..geometry.search import probe, warn_of_estimates
 from ..network.batch import Batch, finite_samples
+from ..network.guards import same_random_numbers
 from ..network.looks import Look
 from ..network.network import Network
 from ..network.readings import Settled, settle
@@ -25,6 +30,10 @@ REACH = 1e-4  # of a map's maximum that may be seen outside the theoretical fiel
 SWALLOWED_IN_PART = (
     "its gradient reaches outside the field that NaN finds, as where torch.where or nan_to_num swallow it"
 )
+
+FAINT = 1e-30  # from where on a gradient in single precision may have passed through denormal numbers
+LIFT = 2.0**64
+ROUNDING = 1e-6
 
 Fields = list[list[TheoreticalReceptiveField | None]]
 
@@ -56,7 +65,7 @@ class Plan:
             WindowRefuted: The network does not take a part of the input in which it took other samples.
         """
         try:
-            found = sample_maps_of(self.measurement, self.units, self.routes, batch, advance)
+            found = self._sample_maps(batch, advance)
         except Exception as error:
             if not self.alone:
                 raise
@@ -64,6 +73,29 @@ class Plan:
             raise self._refuted(dict.fromkeys(self.alone, f"the network fails there: {error}")) from error
         finite = finite_samples(batch.measured)
         return [replace(maps, values=only(finite, maps.values, math.nan)) for maps in found]
+
+    def _sample_maps(self, batch: Batch, advance: Advance = ignore) -> list[SampleMaps]:
+        found = sample_maps_of(self.measurement, self.units, self.routes, batch, advance)
+        if self.measurement.lift > 1 and not all(finite_samples(maps.values).all() for maps in found):
+            return sample_maps_of(replace(self.measurement, lift=1.0), self.units, self.routes, batch, advance)
+        return found
+
+    def lifted(self, batch: Batch, maps: Sequence[SampleMaps]) -> Plan:
+        """
+        The plan for gradients that fade out into denormal numbers, as in a ConvNeXt that is not trained.
+
+        A CPU computes with these up to a hundred times as long; only those of the calling thread can be flushed. Where
+        one sample's maps are the same for gradients that are larger by a power of two on their way, these are taken.
+        """
+        if self.measurement.autocast is not None or not any(map(_fades_out, maps)):
+            return self
+        lifted = replace(self, measurement=replace(self.measurement, lift=LIFT))
+        with suppress(Exception), same_random_numbers(batch.measured.device):
+            sample = batch.usable_sample()
+            pairs = zip(lifted._sample_maps(sample), self._sample_maps(sample), strict=True)
+            if all(agree(ours.values, theirs.values, ROUNDING) for ours, theirs in pairs):
+                return lifted
+        return self
 
     def look_again(self, batch: Batch) -> None:
         """
@@ -187,6 +219,13 @@ def _refusal(measurement: Measurement) -> str:
         "normalisation mixes the samples": bool(measurement.network.mixes_samples()),
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
+
+
+def _fades_out(maps: SampleMaps) -> bool:
+    """Whether maps in single precision on a CPU hold numbers next to the smallest."""
+    values = maps.values.detach()
+    is_single = values.dtype == torch.float32 and values.device.type == "cpu"
+    return is_single and bool(((values > 0) & (values < FAINT)).any())
 
 
 def _reaches_outside(theoretical: TheoreticalReceptiveField, maps: SampleMaps) -> bool:

@@ -96,7 +96,7 @@ class WholeInput(Route):
         rows = [[step for step in steps if step.unit.place == place] for place in places]
         readers = [[_reader(measurement, step.unit) for step in row] for row in rows]
         network = measurement.network.only(places)
-        for row, column, gradients in unit_gradients(network, readers, batch, autocast=measurement.autocast):
+        for row, column, gradients in unit_gradients(network, readers, batch, **measurement.ways):
             gradient = _or_zero(gradients[measurement.input_index], batch.measured)
             maps = sample_maps(gradient, Region.whole(batch.size), batch.size, measurement.magnitude)
             yield rows[row][column].number, maps
@@ -146,7 +146,7 @@ class PyramidWindow(Route):
             reader = Units(tuple(route.pyramid.index for route in routes), measurement.channel)
             network = measurement.network.only([place])
             with cropping([route.pyramid.steps for route in routes]):
-                ((_, _, gradients),) = unit_gradients(network, [[reader]], stacked, autocast=measurement.autocast)
+                ((_, _, gradients),) = unit_gradients(network, [[reader]], stacked, **measurement.ways)
             gradient = _or_zero(gradients[stacked.index or 0], stacked.measured)
             for number, route, found in zip(numbers, routes, gradient.chunk(len(routes)), strict=True):
                 yield number, sample_maps(found, route.window.region, batch.size, measurement.magnitude)

@@ -21,12 +21,18 @@ class NoGradientPath(RuntimeError):
 
 
 def unit_gradients(
-    network: Network, readers: Sequence[Sequence[Reader]], batch: Batch, *, autocast: torch.dtype | None = None
+    network: Network,
+    readers: Sequence[Sequence[Reader]],
+    batch: Batch,
+    *,
+    autocast: torch.dtype | None = None,
+    lift: float = 1.0,
 ) -> Iterator[tuple[int, int, tuple[Tensor | None, ...]]]:
     """Yields ``(layer, reader, gradients)`` for every reader of every layer, deepest layer first.
 
     A layer's part of the graph is let go as soon as its last unit is done. Gradients are None for inputs that
-    are not floating point or that the unit does not depend on.
+    are not floating point or that the unit does not depend on. On their way they are ``lift`` times as large, a power
+    of two.
     """
     as_two = network.alone_as_two and len(batch) == 1 and batch.measured.device.type == "cpu"
     samples, batch = len(batch), batch.twice() if as_two else batch
@@ -41,7 +47,7 @@ def unit_gradients(
         for number, reader in enumerate(readers[place]):
             scalars = _scalars(network, place, reader, output, batch, samples)
             more = bool(outputs) or number + 1 < len(readers[place])
-            found = iter(_gradient(scalars, sources, network.layers[place].name, retain_graph=more))
+            found = iter(_gradient(scalars, sources, network.layers[place].name, lift, retain_graph=more))
             shown = [next(found) if has_gradient else None for has_gradient in floating]
             yield place, number, tuple(gradient if gradient is None else gradient[:samples] for gradient in shown)
         del output, scalars
@@ -72,16 +78,24 @@ def _scalars(network: Network, place: int, reader: Reader, output: Any, batch: B
     return reader(read[:samples])
 
 
-def _gradient(scalars: Tensor, sources: list[Tensor], name: str, *, retain_graph: bool) -> tuple[Tensor | None, ...]:
-    gradients = (
-        torch.autograd.grad(scalars.sum(), sources, retain_graph=retain_graph, allow_unused=True)
-        if scalars.requires_grad
-        else ()
-    )
+def _gradient(
+    scalars: Tensor, sources: list[Tensor], name: str, lift: float, *, retain_graph: bool
+) -> tuple[Tensor | None, ...]:
+    gradients: tuple[Tensor | None, ...] = ()
+    if scalars.requires_grad:
+        weights = torch.full_like(scalars, lift)
+        gradients = torch.autograd.grad(scalars, sources, weights, retain_graph=retain_graph, allow_unused=True)
     if all(gradient is None for gradient in gradients):
         raise NoGradientPath(
             f"Layer {name!r} has no gradient path to the inputs: it does not depend on them, or something before it "
             "detaches, rounds, quantises or runs under no_grad, as checkpointing with use_reentrant=True does. Choose "
             "another layer or a differentiable model."
         )
-    return gradients
+    return tuple(gradient if gradient is None else _lowered(gradient, lift) for gradient in gradients)
+
+
+def _lowered(gradient: Tensor, lift: float) -> Tensor:
+    """A gradient without its lift; what would be a denormal number is zero."""
+    if lift == 1:
+        return gradient
+    return torch.nn.functional.hardshrink(gradient, torch.finfo(gradient.dtype).tiny * lift) / lift
