@@ -30,7 +30,7 @@ warnings.filterwarnings("ignore", message="The channels of layer")  # ConvNeXt's
 Maps = list[np.ndarray]
 Action = Callable[[], Any]
 Timer = Callable[[], float]
-SHORTEST = 0.3  # seconds over which a call is repeated
+SHORTEST = 0.3 if torch.cuda.is_available() else 1.0  # seconds over which a call is repeated
 LONG = 20.0  # seconds of a round of which two are enough
 COLD = 48  # images of a cold start, in batches of eight
 
