@@ -22,7 +22,7 @@ from captum_erf.network.batch import Batch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that CUDA can use")
 
-ROUNDING = 1e-3  # of a float32 map's maximum: a ReLU about to switch moves a map by as much
+ROUNDING = 1e-2  # of a float32 map's maximum: one ReLU about to switch moves a deep map by some 1e-3
 
 
 @pytest.fixture(autouse=True)
@@ -60,10 +60,11 @@ def test_equals_the_cpu(resnet, images, layer, window, position):
 
 
 @pytest.mark.parametrize("layer", ["layer2", "layer3", "layer4"])
-def test_equals_the_cpu_in_double_precision(layer):
+@pytest.mark.parametrize("position", ["center", "corner"])
+def test_equals_the_cpu_in_double_precision(layer, position):
     torch.manual_seed(0)
     model, images = torchvision.models.resnet18(weights=None).double().eval(), torch.randn(4, 3, 96, 96).double()
-    on_cpu, on_gpu = (measured(model, layer, [images], device) for device in ("cpu", "cuda"))
+    on_cpu, on_gpu = (measured(model, layer, [images], device, position=position) for device in ("cpu", "cuda"))
     assert on_gpu.recipe["route"] == on_cpu.recipe["route"]
     assert layer == "layer4" or "on the way" in on_gpu.recipe["route"]
     assert np.abs(on_gpu.values - on_cpu.values).max() <= 1e-10 * on_cpu.values.max()

@@ -159,13 +159,16 @@ class ERFAccumulator:
 
         Raises:
             ValueError: The ranks measure different things; raised on every rank.
+            FloatingPointError: A gradient of the last batch is not finite, on a GPU (with ``nonfinite="raise"``); the
+                other ranks raise a RuntimeError.
 
         Examples::
 
             >>> accumulator.all_reduce()  # doctest: +SKIP
         """
         ledger = self._ledger
-        ledger.settle()
+        with distributed.together(process_group):
+            ledger.settle()
         headers = distributed.gather(self._header(), process_group)
         filled = [header for header in headers if header["entries"]]
         if not filled:

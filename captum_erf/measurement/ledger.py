@@ -96,7 +96,7 @@ class Ledger:
     entries: list[Entry] = field(default_factory=list)
     numbering: Numbering = field(init=False)
     num_seen: int = 0
-    _pending: Pending | None = None
+    _pending: Pending | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.numbering = Numbering(self.groups)

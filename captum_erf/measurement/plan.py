@@ -14,7 +14,7 @@ from ..geometry.pyramids import agree
 from ..geometry.region import Region
 from ..geometry.search import probe, warn_of_estimates
 from ..network.batch import Batch, finite_samples
-from ..network.guards import same_random_numbers
+from ..network.guards import full_precision, same_random_numbers
 from ..network.looks import Look
 from ..network.network import Network
 from ..network.readings import Settled, settle
@@ -107,9 +107,13 @@ class Plan:
         if not self.alone:
             return
         deciding = {unit for unit in self.alone if self.verdicts[unit].decides}
-        differences = Rehearsal(self.measurement, batch.usable_sample()).refuted(self.alone, deciding)
-        if differences:
-            raise self._refuted(differences)
+        rehearsal = Rehearsal(self.measurement, batch.usable_sample())
+        for is_quick in (True, False):
+            with full_precision(is_quick=is_quick):
+                differences = rehearsal.refuted(self.alone, deciding)
+            if not differences:
+                return
+        raise self._refuted(differences)
 
     @property
     def alone(self) -> dict[Unit, PyramidWindow]:

@@ -38,14 +38,14 @@ def rank_in(group: Any = None) -> int:
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def together(group: Any = None) -> Iterator[None]:
     """Lets no rank wait for one that has failed: where one raises inside, all raise."""
     try:
         yield
     except Exception as error:
-        gather(f"{type(error).__name__}: {error}")
+        gather(f"{type(error).__name__}: {error}", group)
         raise
-    failures = [(rank, failure) for rank, failure in enumerate(gather(None)) if failure is not None]
+    failures = [(rank, failure) for rank, failure in enumerate(gather(None, group)) if failure is not None]
     if failures:
         raise RuntimeError(f"Rank {failures[0][0]} of the job failed: {failures[0][1]}")
 

@@ -98,7 +98,6 @@ class Rehearsal:
         shared = whole.keys() - self._alone({unit: verdicts[unit] for unit in whole})
         return tuple(WholeInput(whole[unit]) if unit in shared else verdicts[unit].route for unit in units)
 
-    @full_precision()
     def refuted(self, routes: Mapping[Unit, PyramidWindow], deciding: Container[Unit]) -> dict[Unit, str]:
         """
         The units of which the sample does not come out on their routes as on the whole input, and in what.

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from torch import nn
 
 import captum_erf
 from captum_erf import EffectiveReceptiveField, ERFMap
+from captum_erf.measurement import ledger
 from captum_erf.protocols import LUO2016
 
 RANKS = 2
@@ -72,6 +74,15 @@ def all_empty(rank):
 def one_raises(rank):
     loader = batches(2, 2, 2)
     return make_erf().aggregate(failing(loader[:1]) if rank == 1 else loader)
+
+
+def one_raises_late(rank):
+    """As on a GPU, where nobody knows of the last batch before the sums are asked for."""
+    loader = batches(2, 2)
+    if rank == 1:
+        loader[-1][0] = torch.nan
+    with mock.patch.object(ledger, "comes_late", lambda tensor: True):
+        return make_erf().aggregate(loader)
 
 
 def target_error(rank):
@@ -161,6 +172,7 @@ SCENARIOS = [
     named_images,
     all_empty,
     one_raises,
+    one_raises_late,
     target_error,
     max_samples,
     other_channel,
@@ -295,6 +307,12 @@ def test_rank_that_raises_makes_every_rank_raise(job):
         "RuntimeError: Rank 1 of the job failed: OSError: the disk is gone",
         "OSError: the disk is gone",
     ]
+
+
+def test_rank_that_finds_out_late_makes_every_rank_raise(job):
+    first, second = errors(job, one_raises_late)
+    assert first == f"RuntimeError: Rank 1 of the job failed: {second}"
+    assert second.startswith("FloatingPointError: Batch 1: the gradient of layer '2' is not finite for 1 of 2 samples")
 
 
 def test_rank_that_dies_does_not_leave_the_others_waiting(job):
