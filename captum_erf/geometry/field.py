@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -31,6 +31,11 @@ class AxisBox(NamedTuple):
 
 
 Box = tuple[AxisBox, ...]
+
+
+def cell_center(position: Sequence[int], grid: Sequence[int], size: Sequence[int]) -> tuple[float, ...]:
+    """The middle of a unit's own cell, of a grid that lies evenly over an input of that size."""
+    return tuple((u + 0.5) * length / units - 0.5 for u, length, units in zip(position, size, grid, strict=True))
 
 
 @dataclass(frozen=True, repr=False)
@@ -94,7 +99,7 @@ class TheoreticalReceptiveField:
     ) -> TheoreticalReceptiveField:
         """The field of the unit at a position of the grid, from its box axis by axis."""
         is_clipped = any(axis.is_clipped for axis in box)
-        cells = [(u + 0.5) * length / units - 0.5 for u, length, units in zip(position, input_size, grid, strict=True)]
+        cells = cell_center(position, grid, input_size)
         inside = [
             max(min(axis.upper, length) - max(axis.lower, 0), 0) / (axis.upper - axis.lower)
             for axis, length in zip(box, input_size, strict=True)

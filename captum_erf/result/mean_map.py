@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import summaries
-from ..geometry.field import TheoreticalReceptiveField
+from ..geometry.field import TheoreticalReceptiveField, cell_center
 from ..summaries.mass import Interval
 from ..summaries.sizes import LUO_LEVEL
 from .sums import Groups, corrected, standard_error
@@ -92,7 +92,7 @@ class MeanMap:
         size, trf = self.groups.size, self.theoretical
         if trf is None:
             return tuple((length - 1) / 2 for length in size)
-        return tuple((u + 0.5) * n / units - 0.5 for u, n, units in zip(trf.position, size, trf.grid, strict=True))
+        return cell_center(trf.position, trf.grid, size)
 
     @property
     def displacement(self) -> tuple[float, ...]:

@@ -39,7 +39,7 @@ def describe(mean: MeanMap, single: MeanMap | None) -> tuple[Row, dict[str, Any]
     return row, {
         "name": "the layer" if trf is None else f"{mean.position} of {times(trf.grid)}",
         "index": mean.position or (0, 0),
-        "cell": _cell(mean),
+        "cell": mean.cell_center,
         "trf": None if trf is None or trf.is_global else [*(low - 0.5 for low in trf.lower), *trf.size],
         "facts": _facts(mean),
         "sizes": [own, *(words for words, _ in singles)],
@@ -138,13 +138,6 @@ def _maps(mean: MeanMap, single: MeanMap | None) -> Iterator[MeanMap]:
     yield mean
     if single is not None:
         yield from (_of_group(single, group) for group in range(len(single.groups.counts)))
-
-
-def _cell(field: MeanMap) -> tuple[float, float]:
-    """The middle of the unit's grid cell in pixels."""
-    size, index, grid = field.groups.size, field.position or (0, 0), field.grid or (1, 1)
-    y, x = ((u + 0.5) * length / g - 0.5 for u, length, g in zip(index, size, grid, strict=True))
-    return y, x
 
 
 def _of_group(field: MeanMap, group: int) -> MeanMap:
