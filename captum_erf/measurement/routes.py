@@ -2,14 +2,15 @@
 
 Units that see most of the input share one forward pass over the whole of it, stopped after the deepest layer. The
 others run alone on the part of the input, and of the activations on the way, that they need; equal parts are stacked
-into one batch. A further route is a further class in ``ROUTES``.
+into one batch, and layers of which the very same runs share the pass. A further route is a further class in ``ROUTES``.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from ..network.batch import Batch
 from ..network.crops import cropping
 from ..network.gradient import unit_gradients
 from ..network.passes import read
-from ..network.units import Position, Reader, Selected, Units
+from ..network.units import Channel, Position, Reader, Selected, Units
 from .measurement import Measurement
 from .sample_maps import SampleMaps, sample_maps
 
@@ -139,17 +140,19 @@ class PyramidWindow(Route):
     def sample_maps(
         cls, measurement: Measurement, steps: Sequence[Step], batch: Batch
     ) -> Iterator[tuple[int, SampleMaps]]:
-        for place, numbers, routes in _stacks(steps, batch.size):
+        for stacks in _together(_stacks(steps, batch.size)):
+            routes = stacks[0].routes
             parts = [route.part(batch) for route in routes]
             together = (torch.cat([part.measured for part in parts]),)
             stacked = parts[0] if len(parts) == 1 else replace(parts[0], inputs=together)
-            reader = Units(tuple(route.pyramid.index for route in routes), measurement.channel)
-            network = measurement.network.only([place])
+            network = measurement.network.only([stack.place for stack in stacks])
+            readers = [[stack.reader(measurement.channel)] for stack in stacks]
             with cropping([route.pyramid.steps for route in routes]):
-                ((_, _, gradients),) = unit_gradients(network, [[reader]], stacked, **measurement.ways)
-            gradient = _or_zero(gradients[stacked.index or 0], stacked.measured)
-            for number, route, found in zip(numbers, routes, gradient.chunk(len(routes)), strict=True):
-                yield number, sample_maps(found, route.window.region, batch.size, measurement.magnitude)
+                shown = list(unit_gradients(network, readers, stacked, **measurement.ways))
+            for row, _, gradients in shown:
+                found = _or_zero(gradients[stacked.index or 0], stacked.measured).chunk(len(routes))
+                for number, route, part in zip(stacks[row].numbers, stacks[row].routes, found, strict=True):
+                    yield number, sample_maps(part, route.window.region, batch.size, measurement.magnitude)
 
 
 ROUTES: tuple[type[Route], ...] = (WholeInput, PyramidWindow)  # in the order in which they run
@@ -184,9 +187,23 @@ def _or_zero(gradient: Tensor | None, inputs: Tensor) -> Tensor:
     return torch.zeros_like(inputs) if gradient is None else gradient
 
 
-def _stacks(
-    steps: Sequence[Step], size: Sequence[int]
-) -> Iterator[tuple[int, tuple[int, ...], tuple[PyramidWindow, ...]]]:
+class Stack(NamedTuple):
+    """Units of one layer, by their numbers, that share a pass."""
+
+    place: int
+    numbers: tuple[int, ...]
+    routes: tuple[PyramidWindow, ...]
+
+    def reader(self, channel: Channel) -> Units:
+        return Units(tuple(route.pyramid.index for route in self.routes), channel)
+
+    @property
+    def passes(self) -> tuple[Any, ...]:
+        """What is run for them."""
+        return tuple((route.window.region, route.pyramid.steps) for route in self.routes)
+
+
+def _stacks(steps: Sequence[Step], size: Sequence[int]) -> Iterator[Stack]:
     """Units of one layer whose windows and crops have the same shapes, as many as cover no more than the input."""
     alike: dict[Any, list[tuple[int, PyramidWindow]]] = {}
     for number, unit, route in steps:
@@ -195,5 +212,14 @@ def _stacks(
     for (place, shape, _), group in alike.items():
         fitting = max(1, math.prod(size) // math.prod(shape))
         for first in range(0, len(group), fitting):
-            numbers, routes = zip(*group[first : first + fitting], strict=True)
-            yield place, numbers, routes
+            yield Stack(place, *zip(*group[first : first + fitting], strict=True))
+
+
+def _together(stacks: Iterable[Stack]) -> Iterable[list[Stack]]:
+    """Of several layers, those for which the very same is run, up to the deepest of them."""
+    alike: dict[Any, list[Stack]] = {}
+    twins: Counter[Any] = Counter()
+    for stack in stacks:
+        alike.setdefault((stack.passes, twins[stack.place, stack.passes]), []).append(stack)
+        twins[stack.place, stack.passes] += 1
+    return alike.values()

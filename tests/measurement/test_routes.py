@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from oracle import mean_map
 from torch import nn
 from torch.nn import functional as F
 
@@ -502,7 +503,7 @@ def test_only_the_window_is_run():
 
 
 def test_equal_windows_share_one_pass():
-    """25 inner units, 4 corners: two kinds of... as many passes as there are shapes of windows."""
+    """25 inner units, 4 corners: as many passes as there are shapes of windows."""
     model = Net(nn.Identity())
     inner = [(row, column) for row in range(10, 60, 10) for column in range(10, 60, 10)]
     corners = [(0, 0), (0, -1), (-1, 0), (-1, -1)]
@@ -517,6 +518,26 @@ def test_equal_windows_share_one_pass():
     whole = erf.sweep([inputs] * 3, positions=[*inner, *corners], window=False)
     for field, reference in zip(accumulator.compute(), whole, strict=True):
         assert np.abs(field.values - reference.values).max() <= 1e-6 * reference.values.max()
+
+
+@pytest.mark.parametrize("positions", [("center",), ((20, 20), (30, 40)), ((20, 20), (20, 20))], ids=str)
+def test_layers_for_which_the_same_is_run_share_the_pass(positions):
+    """What follows a convolution sees the same, the convolution before sees less."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 2, 3, padding=1), nn.Identity())
+    erf, layers = EffectiveReceptiveField(model, ["0", "1", "2"]), ["0", "1", "2"]
+    accumulator = erf.accumulator(positions=positions)
+    inputs = torch.randn(2, 3, 64, 64)
+    accumulator.update(inputs)
+    accumulator.update(inputs)
+    seen = shapes_seen(model[0])
+    accumulator.update(inputs)
+    count = 2 * len(positions)
+    assert sorted(seen) == [(count, 3, 3, 3), (count, 3, 5, 5)]
+    fields = accumulator.compute()
+    assert [field.layer for field in fields] == [layer for layer in layers for _ in positions]
+    for field in fields:
+        expected = mean_map(model, model[int(field.layer)], inputs, field.position)
+        np.testing.assert_allclose(field.values, expected, rtol=1e-4, atol=1e-7)
 
 
 def test_setting_up_is_paid_once_for_each_object_and_size(count_calls):
