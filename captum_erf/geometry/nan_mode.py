@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..network.operators import OperatorMode
+from ..network.precision import without_cudnn
 
 HALF = (torch.bfloat16, torch.float16)
 PLACES = {  # operators that turn values into places, and the first of their arguments that does not hold features
@@ -91,7 +92,7 @@ def safe_nan(limit: int | None = None) -> Iterator[NaNMode]:
         captum_erf.geometry.nan_mode.NaNRefused: the network turns values into whole numbers, and NaN is none
     """
     with ExitStack() as stack:
-        stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        stack.enter_context(without_cudnn())
         stack.enter_context(torch.backends.nnpack.flags(enabled=False))
         yield stack.enter_context(NaNMode(limit))
 

@@ -14,9 +14,10 @@ from ..geometry.pyramids import agree
 from ..geometry.region import Region
 from ..geometry.search import probe, warn_of_estimates
 from ..network.batch import Batch, finite_samples
-from ..network.guards import full_precision, same_random_numbers
+from ..network.guards import same_random_numbers
 from ..network.looks import Look
 from ..network.network import Network
+from ..network.precision import full_precision
 from ..network.readings import Settled, settle
 from ..network.units import GRID, Position, Positions
 from ..result.sums import only

@@ -24,9 +24,9 @@ from ..geometry.region import Region
 from ..geometry.windows import Window, field_inside, field_within, find_window, larger_windows
 from ..network.batch import Batch, finite_samples
 from ..network.crops import Step, cropping
-from ..network.guards import full_precision
 from ..network.network import Network
 from ..network.passes import read
+from ..network.precision import full_precision
 from .measurement import Measurement
 from .routes import PyramidWindow, Route, Unit, WholeInput, sample_maps_of
 from .sample_maps import SampleMaps, sample_maps

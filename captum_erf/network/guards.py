@@ -65,38 +65,6 @@ def denormals_flushed() -> Iterator[None]:
 
 
 @contextmanager
-def full_precision(*, is_quick: bool = False) -> Iterator[None]:
-    """
-    On a GPU, products of single-precision numbers are not rounded to TF32, as those of convolutions usually are.
-
-    So parts and whole are compared: of TF32's numbers those of other kernels are others. cuDNN's quick kernels, such as
-    Winograd's, differ by a little more than torch's own.
-    """
-    cudnn = torch.backends.cudnn
-    kernels = cudnn.flags(enabled=is_quick and cudnn.enabled, deterministic=cudnn.deterministic, allow_tf32=False)
-    with kernels, _exact_products():
-        yield
-
-
-@contextmanager
-def _exact_products() -> Iterator[None]:
-    matmul = torch.backends.cuda.matmul
-    if hasattr(matmul, "fp32_precision"):
-        before, matmul.fp32_precision = matmul.fp32_precision, "ieee"
-        try:
-            yield
-        finally:
-            matmul.fp32_precision = before
-    else:
-        asked = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("highest")
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(asked)
-
-
-@contextmanager
 def eager() -> Iterator[None]:
     """Compiled code would skip the hooks."""
     if "torch._dynamo" not in sys.modules:
