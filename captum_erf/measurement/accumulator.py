@@ -84,7 +84,7 @@ class ERFAccumulator:
     @property
     def has_dead_unit(self) -> bool:
         """Whether there is a unit that no sample has activated so far."""
-        self._ledger.settle()
+        self._settle()
         return any(entry.sums.num_samples == entry.sums.num_dead for entry in self._ledger.entries)
 
     def update(self, batch: Any, *, limit: int | None = None, advance: Advance = ignore) -> None:
@@ -102,7 +102,7 @@ class ERFAccumulator:
             ValueError, IndexError: The inputs have another size than those before, ``limit`` is negative, or a
                 position, channel or ``input_index`` does not fit.
             FloatingPointError: A gradient is not finite (with ``nonfinite="raise"``); on a GPU it is one of the batch
-                before, which is left out.
+                before, which is left out; this one is not added either.
             RuntimeError: A part of the input, on which a unit was measured, has turned out not to be enough.
         """
         if limit is not None and limit < 0:
@@ -113,12 +113,10 @@ class ERFAccumulator:
         self._check_sound()
         names = self.measurement.names(batch, len(taken))
         if len(taken) > 0:
-            if not self._ledger.entries:
-                self._plan = None
             with self.measurement.running(taken) as look:
                 first = self._plan or self._make_plan(taken, look)
                 plan, maps = self._measured(taken, first, advance)
-            self._ledger.settle()
+            self._settle()
             finite = torch.stack([finite_samples(item.values) for item in maps])
             self._ledger.refuse_early(self._num_batches, list(map(plan.layer, plan.units)), finite)
             if self._plan is None:
@@ -144,7 +142,7 @@ class ERFAccumulator:
         """
         if not isinstance(other, ERFAccumulator):
             raise TypeError(f"merge takes an ERFAccumulator, got a {type(other).__name__}.")
-        other._ledger.settle()
+        other._settle()
         self._add(other._header(), [entry.sums for entry in other._ledger.entries])
 
     def all_reduce(self, process_group: Any = None) -> None:
@@ -168,7 +166,7 @@ class ERFAccumulator:
         """
         ledger = self._ledger
         with distributed.together(process_group):
-            ledger.settle()
+            self._settle()
         headers = distributed.gather(self._header(), process_group)
         filled = [header for header in headers if header["entries"]]
         if not filled:
@@ -204,7 +202,7 @@ class ERFAccumulator:
             RuntimeError: A part of the input, on which a unit was measured, has turned out not to be enough.
         """
         self._check_sound()
-        self._ledger.settle()
+        self._settle()
         if self._ledger.num_seen == 0:
             raise ValueError(
                 "No samples were measured: the data loader gave no batch. Check the folder or data set behind it."
@@ -229,7 +227,7 @@ class ERFAccumulator:
         Returns:
             *dict* for :meth:`load_state_dict`, on the CPU.
         """
-        self._ledger.settle()
+        self._settle()
         sums = [entry.sums for entry in self._ledger.entries]
         return {
             "header": json.dumps(self._header()),
@@ -264,6 +262,16 @@ class ERFAccumulator:
         fresh = ERFAccumulator(self.measurement)
         fresh.expect(self._most_batches, self._most_samples)
         vars(self).update(vars(fresh))
+
+    def _settle(self) -> None:
+        """Counts the samples of the batch before; of one that is refused, nothing is left."""
+        try:
+            self._ledger.settle()
+        except FloatingPointError:
+            self._num_batches -= 1
+            if not self._ledger.entries:
+                self._plan, self._routes = None, []
+            raise
 
     def _normalized(self, maps: list[SampleMaps]) -> list[SampleMaps]:
         if callable(self.measurement.magnitude):
@@ -315,7 +323,7 @@ class ERFAccumulator:
         return plain
 
     def _add(self, header: dict[str, Any], sums: list[GroupSums]) -> None:
-        self._ledger.settle()
+        self._settle()
         check_headers(self._header(), header)
         if not sums:
             return
@@ -361,6 +369,7 @@ class ERFAccumulator:
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         before = self._ledger.input_shape
         if before not in (None, shape):
+            self._settle()
             raise ValueError(
                 f"Batch {self._num_batches} holds inputs of shape {shape}, those before had {before}; a map "
                 "needs inputs of one size: resize or crop them, or measure each size by itself."

@@ -152,10 +152,11 @@ class Ledger:
 
     def settle(self) -> None:
         """Counts the samples of the last batch. Refused with an error, the batch is as if it had never been added."""
-        pending, self._pending = self._pending, None
+        pending = self._pending
         if pending is None:
             return
         finite, weights, dead, prints = pending.counted.here()
+        self._pending = None
         try:
             self._check_finite(pending.number, [entry.layer for entry in self.entries], finite)
         except FloatingPointError:

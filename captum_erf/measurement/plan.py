@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..geometry.field import TheoreticalReceptiveField
-from ..geometry.pyramids import agree
 from ..geometry.region import Region
 from ..geometry.search import probe, warn_of_estimates
 from ..network.batch import Batch, finite_samples
@@ -34,7 +33,7 @@ SWALLOWED_IN_PART = (
 
 FAINT = 1e-30  # from where on a gradient in single precision may have passed through denormal numbers
 LIFT = 2.0**64
-ROUNDING = 1e-6
+ROUNDING = 1e-4
 
 Fields = list[list[TheoreticalReceptiveField | None]]
 
@@ -78,7 +77,7 @@ class Plan:
     def _sample_maps(self, batch: Batch, advance: Advance = ignore) -> list[SampleMaps]:
         found = sample_maps_of(self.measurement, self.units, self.routes, batch, advance)
         if self.measurement.lift > 1 and not all(finite_samples(maps.values).all() for maps in found):
-            return sample_maps_of(replace(self.measurement, lift=1.0), self.units, self.routes, batch, advance)
+            return sample_maps_of(replace(self.measurement, lift=1.0), self.units, self.routes, batch)
         return found
 
     def lifted(self, batch: Batch, maps: Sequence[SampleMaps]) -> Plan:
@@ -86,16 +85,23 @@ class Plan:
         The plan for gradients that fade out into denormal numbers, as in a ConvNeXt that is not trained.
 
         A CPU computes with these up to a hundred times as long; only those of the calling thread can be flushed. Where
-        one sample's maps are the same for gradients that are larger by a power of two on their way, these are taken.
+        the maps of one sample, which activates every unit, are the same for gradients that are larger by a power of two
+        on their way, these are taken.
         """
         if self.measurement.autocast is not None or not any(map(_fades_out, maps)):
             return self
-        lifted = replace(self, measurement=replace(self.measurement, lift=LIFT))
-        with suppress(Exception), same_random_numbers(batch.measured.device):
-            sample = batch.usable_sample()
-            pairs = zip(lifted._sample_maps(sample), self._sample_maps(sample), strict=True)
-            if all(agree(ours.values, theirs.values, ROUNDING) for ours, theirs in pairs):
-                return lifted
+        alive = torch.stack([finite_samples(item.values) & item.values.flatten(1).any(1) for item in maps]).all(0)
+        if not alive.any():
+            return self
+        sample, lifted = batch.sample(int(alive.int().argmax())), replace(self.measurement, lift=LIFT)
+        found = []
+        with suppress(Exception):
+            for measurement in (lifted, self.measurement):
+                with same_random_numbers(batch.measured.device):
+                    found.append(sample_maps_of(measurement, self.units, self.routes, sample))
+            pairs = list(zip(*found, strict=True))
+            if all(torch.allclose(ours.values, theirs.values, ROUNDING, FAINT) for ours, theirs in pairs):
+                return replace(self, measurement=lifted)
         return self
 
     def look_again(self, batch: Batch) -> None:
@@ -108,13 +114,10 @@ class Plan:
         if not self.alone:
             return
         deciding = {unit for unit in self.alone if self.verdicts[unit].decides}
-        rehearsal = Rehearsal(self.measurement, batch.usable_sample())
-        for is_quick in (True, False):
-            with full_precision(is_quick=is_quick):
-                differences = rehearsal.refuted(self.alone, deciding)
-            if not differences:
-                return
-        raise self._refuted(differences)
+        with full_precision():
+            differences = Rehearsal(self.measurement, batch.usable_sample()).refuted(self.alone, deciding)
+        if differences:
+            raise self._refuted(differences)
 
     @property
     def alone(self) -> dict[Unit, PyramidWindow]:

@@ -3,52 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 
 @contextmanager
-def held(owner: Any, name: str, value: Any) -> Iterator[None]:
+def without_cudnn() -> Iterator[None]:
     """
-    One of torch's switches in another position.
+    Convolutions run by torch's own kernels, which neither mix the positions of a tile nor round to TF32.
 
-    ``torch.backends.cudnn.flags`` would read them all, and fails where single precision was asked for in the newer way.
+    ``torch.backends.cudnn.flags`` would read all of cuDNN's switches, and fails where the precision of convolutions was
+    asked for in the newer way.
     """
-    before = getattr(owner, name)
-    setattr(owner, name, value)
+    before = torch._C._get_cudnn_enabled()
+    torch._C._set_cudnn_enabled(False)
     try:
         yield
     finally:
-        setattr(owner, name, before)
+        torch._C._set_cudnn_enabled(before)
 
 
 @contextmanager
-def without_cudnn() -> Iterator[None]:
-    """Convolutions run by torch's own kernels, which do not mix the positions of a tile."""
-    with held(torch.backends.cudnn, "enabled", False):
-        yield
-
-
-@contextmanager
-def full_precision(*, is_quick: bool = False) -> Iterator[None]:
+def full_precision() -> Iterator[None]:
     """
     On a GPU, products of single-precision numbers are not rounded to TF32, as those of convolutions usually are.
 
-    So parts and whole are compared: of TF32's numbers those of other kernels are others. cuDNN's quick kernels, such as
-    Winograd's, differ by a little more than torch's own.
+    So parts and whole are compared: of TF32's numbers those of other kernels are others.
     """
-    cudnn: Any = torch.backends.cudnn
-    matmul: Any = torch.backends.cuda.matmul
-    with ExitStack() as stack:
-        if not is_quick:
-            stack.enter_context(without_cudnn())
-        if hasattr(matmul, "fp32_precision"):
-            stack.enter_context(held(matmul, "fp32_precision", "ieee"))
-            stack.enter_context(held(cudnn.conv, "fp32_precision", "ieee"))
-        else:
-            stack.enter_context(held(cudnn, "allow_tf32", False))
-            stack.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
-            torch.set_float32_matmul_precision("highest")
+    with without_cudnn(), _exact_products():
         yield
+
+
+@contextmanager
+def _exact_products() -> Iterator[None]:
+    matmul: Any = torch.backends.cuda.matmul
+    if hasattr(matmul, "fp32_precision"):
+        before = matmul.fp32_precision
+        if before != "tf32":
+            yield
+            return
+        matmul.fp32_precision = "ieee"
+        try:
+            yield
+        finally:
+            matmul.fp32_precision = before
+    else:
+        asked = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(asked)

@@ -67,6 +67,31 @@ def test_a_backward_pass_that_clips_gradients_is_left_alone(images):
     np.testing.assert_allclose(found.values, expected(model, images), rtol=1e-4, atol=1e-37)
 
 
+def test_a_first_sample_that_does_not_activate_the_unit_decides_nothing(images):
+    class Gated(Fading):
+        def forward(self, x):
+            return super().forward(x * (x[:, :1].amax((1, 2, 3), keepdim=True) > 0))
+
+    images = images.abs()
+    images[0] *= -1
+    model = Gated(lambda gradient: gradient.clamp(-0.2, 0.2))
+    found = EffectiveReceptiveField(model, "last").aggregate(images.split(3))
+    assert found.num_dead == 1
+    np.testing.assert_allclose(found.values, expected(model, images), rtol=1e-4, atol=1e-37)
+
+
+def test_half_precision_on_the_way_has_no_room_for_larger_gradients(images):
+    """Found out once: each batch is run once."""
+    passes = []
+    model = Fading(lambda gradient: passes.append(1) or gradient.half().float())
+    accumulator = EffectiveReceptiveField(model, "last").accumulator()
+    accumulator.update(images)
+    accumulator.update(images)
+    passes.clear()
+    accumulator.update(images)
+    assert len(passes) == 1
+
+
 def test_gradients_that_are_too_large_for_it_later_are_taken_as_they_are(images):
     images = torch.cat([images, 1e10 * images])
     model = Fading()

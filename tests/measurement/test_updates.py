@@ -186,3 +186,43 @@ def test_samples_that_are_left_out_late_are_counted(erf, late):
     field = accumulator.compute()[0]
     assert (field.num_samples, field.num_nonfinite) == (len(IMAGES) - 1, 1)
     assert_allclose(field.values, erf.aggregate([IMAGES[:1], IMAGES[2:]]).values)
+
+
+def test_an_interrupt_while_one_waits_leaves_the_batch_for_later(erf, late, monkeypatch):
+    accumulator = erf.accumulator()
+    accumulator.update(IMAGES[:4])
+
+    def stop(arriving):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger.Arriving, "here", stop)
+        with pytest.raises(KeyboardInterrupt):
+            accumulator.update(IMAGES[4:])
+    accumulator.update(IMAGES[4:])
+    field = accumulator.compute()[0]
+    assert field.num_samples == accumulator.num_samples == len(IMAGES)
+    assert_allclose(field.values, erf.aggregate([IMAGES]).values)
+
+
+def test_nothing_is_left_of_a_first_batch_that_is_refused_late(erf, late):
+    accumulator, other = erf.accumulator(), erf.accumulator()
+    other.update(IMAGES[:4])
+    accumulator.update(torch.full((2, 3, 40, 40), float("nan")))
+    with pytest.raises(FloatingPointError):
+        accumulator.merge(other)
+    accumulator.merge(other)
+    accumulator.update(IMAGES[4:])
+    found, expected = accumulator.compute()[0], erf.aggregate([IMAGES[:4], IMAGES[4:]])
+    assert_allclose(found.values, expected.values)
+    assert found.recipe["route"] == expected.recipe["route"]
+
+
+def test_a_late_refusal_comes_before_words_about_another_size(erf, late):
+    accumulator = erf.accumulator()
+    accumulator.update(torch.full((2, 3, 40, 40), float("nan")))
+    with pytest.raises(FloatingPointError, match="Batch 0"):
+        accumulator.update(IMAGES)
+    accumulator.update(spoilt(IMAGES))
+    with pytest.raises(FloatingPointError, match="Batch 0"):
+        accumulator.compute()

@@ -4,10 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from oracle import mean_map
+from torch import nn
 
 import captum_erf
+from captum_erf import EffectiveReceptiveField
 from captum_erf.network.precision import full_precision
 
 IS_NEW = hasattr(torch.backends.cuda.matmul, "fp32_precision")
@@ -16,6 +20,7 @@ OLD_WAYS = [
     "torch.set_float32_matmul_precision('medium')",
     "torch.backends.cudnn.allow_tf32 = False",
     "torch.backends.cudnn.enabled = False",
+    "torch.backends.disable_global_flags()",
 ]
 NEW_WAYS = [
     "torch.backends.cudnn.conv.fp32_precision = 'ieee'",  # after which torch.backends.cudnn.flags fails
@@ -55,12 +60,28 @@ def test_a_measurement_leaves_the_switches_alone(way):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("is_quick", [True, False])
-def test_parts_and_whole_are_compared_without_tf32(is_quick):
-    with full_precision(is_quick=is_quick):
-        assert torch.backends.cudnn.enabled == is_quick
-        if IS_NEW:
-            assert torch.backends.cuda.matmul.fp32_precision == torch.backends.cudnn.conv.fp32_precision == "ieee"
-        else:
-            assert torch.get_float32_matmul_precision() == "highest"
-            assert not torch.backends.cudnn.allow_tf32
+def test_parts_and_whole_are_compared_without_tf32():
+    asked = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with full_precision():
+            assert not torch.backends.cudnn.enabled
+            if IS_NEW:
+                assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+            else:
+                assert torch.get_float32_matmul_precision() == "highest"
+    finally:
+        torch.set_float32_matmul_precision(asked)
+
+
+def test_a_network_may_set_switches_itself():
+    class Switches(nn.Sequential):
+        def forward(self, x):
+            with torch.backends.cudnn.flags(enabled=True, deterministic=True, benchmark=False, allow_tf32=False):
+                return super().forward(x)
+
+    model = Switches(nn.Conv2d(3, 4, 3, padding=1), nn.Tanh(), nn.Conv2d(4, 2, 3, padding=1))
+    images = torch.randn(4, 3, 64, 64)
+    found = EffectiveReceptiveField(model, "2").aggregate(images.split(1))
+    assert "window (5, 5)" in found.recipe["route"]
+    np.testing.assert_allclose(found.values, mean_map(model, model[2], images, (32, 32)), atol=1e-6)
