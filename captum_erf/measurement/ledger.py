@@ -7,7 +7,7 @@ its samples is settled when the next one comes, or when somebody asks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -63,14 +63,14 @@ class Pending:
     Attributes:
         number (int): Of the batch.
         groups (Tensor): Of its samples, ``(N,)``.
-        before (Numbering): The numbers that were given away before it.
+        before (int): How many numbers had been given away before it.
         counted (Arriving): Which samples are finite, the sums of their maps and which of these are zero everywhere,
             ``(units, N)``, and the samples' fingerprints, ``(N,)``.
     """
 
     number: int
     groups: Tensor
-    before: Numbering
+    before: int
     counted: Arriving
 
 
@@ -137,7 +137,7 @@ class Ledger:
             prints (Tensor): The samples' fingerprints, ``(N,)``.
             names (Sequence[str] or int): Their images, or how many there are.
         """
-        before = replace(self.numbering, images=dict(self.numbering.images))
+        before = self.numbering.numbered
         groups = self.numbering.add(names)
         used = finite if self.skips else finite & finite.all()
         rows = [
@@ -161,7 +161,7 @@ class Ledger:
             self._check_finite(pending.number, [entry.layer for entry in self.entries], finite)
         except FloatingPointError:
             self.num_seen -= len(pending.groups)
-            self.numbering = pending.before
+            self.numbering.go_back_to(pending.before)
             if not self.num_seen:
                 self.entries, self.input_shape = [], None
             raise

@@ -47,6 +47,11 @@ class Numbering:
                 self.numbered += 1
         return torch.tensor([self.images[name] for name in names], dtype=torch.int64) % self.groups
 
+    def go_back_to(self, numbered: int) -> None:
+        """Takes back all numbers from that one on."""
+        self.numbered = numbered
+        self.images = {name: number for name, number in self.images.items() if number < numbered}
+
     def append(self, other: dict[str, Any]) -> int:
         """
         Goes on with the numbers of another one's header, moved on by the number that is returned.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -218,8 +217,6 @@ def _stacks(steps: Sequence[Step], size: Sequence[int]) -> Iterator[Stack]:
 def _together(stacks: Iterable[Stack]) -> Iterable[list[Stack]]:
     """Of several layers, those for which the very same is run, up to the deepest of them."""
     alike: dict[Any, list[Stack]] = {}
-    twins: Counter[Any] = Counter()
     for stack in stacks:
-        alike.setdefault((stack.passes, twins[stack.place, stack.passes]), []).append(stack)
-        twins[stack.place, stack.passes] += 1
+        alike.setdefault(stack.passes, []).append(stack)
     return alike.values()

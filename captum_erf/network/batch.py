@@ -270,8 +270,8 @@ def finite_samples(values: Tensor) -> Tensor:
     On the CPU a finite sum, which is fast, shows all; to ask a GPU for it would be to wait.
     """
     rows = values.unsqueeze(-1).flatten(1)
-    if rows.device.type == "cpu" and torch.isfinite(sums := rows.sum(1)).all():
-        return torch.isfinite(sums)
+    if rows.device.type == "cpu" and (finite := torch.isfinite(rows.sum(1))).all():
+        return finite
     return torch.isfinite(rows).all(1)
 
 

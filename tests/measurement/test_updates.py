@@ -226,3 +226,20 @@ def test_a_late_refusal_comes_before_words_about_another_size(erf, late):
     accumulator.update(spoilt(IMAGES))
     with pytest.raises(FloatingPointError, match="Batch 0"):
         accumulator.compute()
+
+
+def test_images_of_a_batch_that_is_refused_late_are_forgotten(erf, late):
+    names = {1: "aab", 2: "bcd", 3: "dea"}
+    accumulator = erf.accumulator(groups=3, get_groups=lambda batch: names[batch[1]])
+    accumulator.update((IMAGES[:3], 1))
+    accumulator.update((spoilt(IMAGES[3:6]), 2))
+    with pytest.raises(FloatingPointError):
+        accumulator.compute()
+    accumulator.update((IMAGES[6:9], 3))
+    batches = [(IMAGES[:3], 1), (IMAGES[6:9], 3)]
+    found, expected = (
+        accumulator.compute()[0],
+        erf.sweep(batches, groups=3, get_groups=lambda batch: names[batch[1]])[0],
+    )
+    assert_allclose(found.groups.counts, expected.groups.counts)
+    assert_allclose(found.values, expected.values)
